@@ -1,0 +1,112 @@
+"""From what a user hands over (nothing, a name, an object, a callable) to an encoder or a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.protocols import Encoder, PairScorer
+
+Backend: TypeAlias = Literal["torch", "onnx", "openvino"]
+EncoderSpec: TypeAlias = "str | Encoder | Callable[[list[str]], Any] | None"
+ScorerSpec: TypeAlias = "str | PairScorer | Callable[[str, list[str]], Sequence[float]] | None"
+
+EMBEDDED = "embedded"
+
+
+def load_encoder(
+    spec: EncoderSpec = None,
+    /,
+    *,
+    backend: Backend = "torch",
+    device: str | None = None,
+    revision: str | None = None,
+    max_length: int | None = None,
+    name: str | None = None,
+) -> Encoder:
+    """Return the encoder that `spec` stands for; no weights are read before its first use.
+
+    Args:
+        spec: None or ``"embedded"`` for the packaged model, a sentence-transformers model by name
+            or path, an `Encoder`, or a callable from a list of texts to their vectors.
+        backend: What runs a named model.
+        device: Where a named model runs; None lets sentence-transformers choose.
+        revision: Commit or tag of a named model.
+        max_length: Tokens read of a text; None is the model's own limit.
+        name: What a corpus records for a callable, which has no name of its own that lasts.
+
+    Raises:
+        MissingExtraError: A named model was asked for without the extra ``sentence-transformers``.
+        ConfigurationError: `spec` is none of these, or the model cannot be found.
+    """
+    if spec is None or spec == EMBEDDED:
+        from stepwell.models.embedded import EmbeddedEncoder
+
+        return EmbeddedEncoder(max_length=max_length)
+    if isinstance(spec, str):
+        from stepwell.models.hub import NamedEncoder
+
+        return NamedEncoder(
+            spec, backend=backend, device=device, revision=revision, max_length=max_length
+        )
+    if isinstance(spec, Encoder):
+        return spec
+    if callable(spec):
+        from stepwell.models.callables import CallableEncoder
+
+        return CallableEncoder(spec, name=name)
+    message = f"an encoder is None, a name, an Encoder or a callable, not {type(spec).__name__}"
+    raise ConfigurationError(message)
+
+
+def load_scorer(
+    spec: ScorerSpec = None,
+    /,
+    *,
+    backend: Backend = "torch",
+    device: str | None = None,
+    revision: str | None = None,
+    max_length: int | None = None,
+    max_windows: int = 4,
+    name: str | None = None,
+) -> PairScorer:
+    """Return the pair scorer that `spec` stands for; no weights are read before its first use.
+
+    Args:
+        spec: None or ``"embedded"`` for the packaged model, a cross-encoder by name or path, a
+            `PairScorer`, or a callable ``(query, passages) -> scores``.
+        backend: What runs a named model.
+        device: Where a named model runs; None lets sentence-transformers choose.
+        revision: Commit or tag of a named model.
+        max_length: Tokens of one forward pass; None is the model's own limit.
+        max_windows: Forward passes that one long passage may cost, 1 or more.
+        name: What the trace shows for a callable.
+
+    Raises:
+        MissingExtraError: A named model was asked for without the extra ``sentence-transformers``.
+        ConfigurationError: `spec` is none of these, or the model cannot be found.
+    """
+    if spec is None or spec == EMBEDDED:
+        from stepwell.models.cross import EmbeddedScorer
+
+        return EmbeddedScorer(max_length=max_length, max_windows=max_windows)
+    if isinstance(spec, str):
+        from stepwell.models.hub import NamedScorer
+
+        return NamedScorer(
+            spec,
+            backend=backend,
+            device=device,
+            revision=revision,
+            max_length=max_length,
+            max_windows=max_windows,
+        )
+    if isinstance(spec, PairScorer):
+        return spec
+    if callable(spec):
+        from stepwell.models.callables import CallableScorer
+
+        return CallableScorer(spec, name=name)
+    message = f"a scorer is None, a name, a PairScorer or a callable, not {type(spec).__name__}"
+    raise ConfigurationError(message)
