@@ -1,0 +1,523 @@
+"""`Cascade`: stages in order, inside one deadline, each checked and traced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from stepwell.candidates import Candidates, check_k
+from stepwell.documents import Document, Query
+from stepwell.errors import (
+    ConfigurationError,
+    ContractError,
+    InputError,
+    MissingExtraError,
+    StageError,
+    StepwellError,
+)
+from stepwell.filters import Filter
+from stepwell.result import Result, hits_of
+from stepwell.stage import AsyncStage, BatchStage, Stage
+from stepwell.trace import StageRecord, Trace, record_of
+
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+log = logging.getLogger("stepwell")
+
+OnFailure = Literal["raise", "skip"]
+# The caller's mistakes: skipping the stage would hide them for ever.
+_ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of running one stage: candidates or the exception, and the milliseconds."""
+
+    value: Candidates | Exception
+    ms: float
+
+
+_Walk: TypeAlias = Generator[
+    tuple[Stage, Candidates], _Outcome, tuple[Candidates, list[StageRecord]]
+]
+
+
+class Cascade:
+    """Runs stages in order and keeps the trace; itself a stage.
+
+    Args:
+        stages: In order; the first usually recalls.
+        name: As a stage of another cascade.
+        on_failure: By stage name, "raise" or "skip" (keep the order so far). By default a stage
+            that recalls raises and any other is skipped; either way the trace says so.
+
+    Raises:
+        ConfigurationError: No stages, one that is no stage, two of one name, an unknown policy.
+
+    Example:
+        >>> from stepwell import Cascade, Document, TopK
+        >>> result = Cascade([TopK(1)]).rank("logs", [Document("a", "x"), Document("b", "y")])
+        >>> result.ids
+        ['a']
+    """
+
+    expands = True
+
+    def __init__(
+        self,
+        stages: Iterable[Stage],
+        *,
+        name: str = "cascade",
+        on_failure: Mapping[str, OnFailure] | None = None,
+    ) -> None:
+        self.stages = tuple(stages)
+        self.name = name
+        self.on_failure = dict(on_failure or {})
+        _check_stages(self.stages, self.on_failure)
+
+    @classmethod
+    def default(cls, corpus: Corpus | None = None, *, k: int = 10) -> Cascade:
+        """The recommended cascade: hybrid recall, bi-encoder, cross-encoder, each blended.
+
+        Args:
+            corpus: Where to recall from; without one the cascade only ranks brought documents.
+            k: How many documents the last stage returns.
+        """
+        # The one place where the core names a stage: the contract wants this line on Cascade.
+        from stepwell.stages.presets import default_stages
+
+        return cls(default_stages(corpus, k=k))
+
+    def __repr__(self) -> str:
+        return f"Cascade({' > '.join(stage.name for stage in self.stages)})"
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str | Query,
+        *,
+        k: int | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> Result:
+        """Answer one query from what the first stage recalls.
+
+        Args:
+            query: The question; blank gives an empty result.
+            k: How many documents; None gives what the last stage kept. More than that is
+                back-filled with what the stages cut, in their order.
+            filter: See `stepwell.filters`.
+            deadline: Seconds for the whole; when they are over, re-scoring stages that have not
+                run are skipped and the result is `degraded`.
+
+        Raises:
+            InputError: The query is no string, k is below 1, the deadline not positive, or the
+                filter unknown.
+            StageError: A stage failed whose policy is to raise.
+        """
+        ask = _Ask.of(query, k, filter, deadline)
+        return ask.answer(*_drive(self._walk(ask.start())))
+
+    async def asearch(
+        self,
+        query: str | Query,
+        *,
+        k: int | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> Result:
+        """`search` without blocking the event loop; the same result."""
+        ask = _Ask.of(query, k, filter, deadline)
+        return await asyncio.to_thread(ask.answer, *await _adrive(self._walk(ask.start())))
+
+    def search_many(
+        self,
+        queries: Sequence[str | Query],
+        *,
+        k: int | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> list[Result]:
+        """`search` for each query, in order; stages that can, work on all at once."""
+        asks = [_Ask.of(query, k, filter, deadline) for query in queries]
+        done = _drive_many([self._walk(ask.start()) for ask in asks])
+        return [ask.answer(*each) for ask, each in zip(asks, done)]
+
+    async def asearch_many(
+        self,
+        queries: Sequence[str | Query],
+        *,
+        k: int | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> list[Result]:
+        """`search_many` without blocking the event loop; the same results."""
+        return await asyncio.to_thread(
+            self.search_many, queries, k=k, filter=filter, deadline=deadline
+        )
+
+    def rank(
+        self,
+        query: str | Query,
+        documents: Iterable[Document | str],
+        *,
+        k: int | None = None,
+        scores: Sequence[float] | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> Result:
+        """Run the same stages over documents that the caller brings.
+
+        Recall stages score the documents instead of searching; those that cannot are left out.
+
+        Args:
+            query: The question; blank keeps the order.
+            documents: With unique ids; bare strings get "0", "1", ... for ids.
+            scores: Scores that came with them, kept as column "given".
+            k: As in `search`.
+            filter: As in `search`.
+            deadline: As in `search`.
+
+        Raises:
+            InputError: As in `search`, or two documents have one id.
+        """
+        ask = _Ask.of(query, k, filter, deadline)
+        return ask.answer(*_drive(self._walk(ask.bring(documents, scores))))
+
+    async def arank(
+        self,
+        query: str | Query,
+        documents: Iterable[Document | str],
+        *,
+        k: int | None = None,
+        scores: Sequence[float] | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> Result:
+        """`rank` without blocking the event loop; the same result."""
+        ask = _Ask.of(query, k, filter, deadline)
+        done = await _adrive(self._walk(ask.bring(documents, scores)))
+        return await asyncio.to_thread(ask.answer, *done)
+
+    # -- being a stage ---------------------------------------------------------------------
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Run the stages on candidates; their records become children of this one's."""
+        return _as_one_stage(*_drive(self._walk(candidates)))
+
+    async def arun(self, candidates: Candidates, /) -> Candidates:
+        """`run`, awaited."""
+        return _as_one_stage(*await _adrive(self._walk(candidates)))
+
+    # -- the one body ----------------------------------------------------------------------
+
+    def _walk(self, candidates: Candidates) -> _Walk:
+        """Yield (stage, candidates), receive what came of it, return the end and the records."""
+        records: list[StageRecord] = []
+        for position, stage in enumerate(self.stages):
+            idle, skipped = _idle(stage, candidates), _late(candidates)
+            if idle or skipped:
+                status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
+                records.append(_passed(stage, position, status, idle or skipped, candidates))
+                continue
+            outcome = yield stage, candidates
+            if isinstance(outcome.value, Exception):
+                record = _failed(stage, position, candidates, outcome)
+                records.append(record)
+                if self._raises(stage, candidates, outcome.value):
+                    raise _raised(record, outcome.value, records)
+                log.warning(
+                    "stage %r failed with %s and was skipped",
+                    stage.name,
+                    type(outcome.value).__name__,
+                )
+                candidates = replace(candidates, fresh=False)
+                continue
+            _check_contract(stage, position, candidates, outcome.value)
+            decides = bool(getattr(stage, "decides", False))
+            record = record_of(
+                stage.name, position, candidates, outcome.value, outcome.ms, decides=decides
+            )
+            records.append(record)
+            candidates = _passed_on(stage, outcome.value)
+        return candidates, records
+
+    def _raises(self, stage: Stage, candidates: Candidates, error: Exception) -> bool:
+        if isinstance(error, _ALWAYS_RAISED):
+            return True
+        default: OnFailure = "raise" if candidates.fresh else "skip"
+        return self.on_failure.get(stage.name, default) == "raise"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One call, checked: what to start from and how to make its answer."""
+
+    query: Query
+    k: int | None
+    deadline: float | None
+    began: float
+
+    @classmethod
+    def of(
+        cls,
+        query: str | Query,
+        k: int | None,
+        filter: Mapping[str, Any] | Filter | None,
+        deadline: float | None,
+    ) -> _Ask:
+        began = time.monotonic()
+        asked = query if isinstance(query, Query) else Query(query)
+        extra = Filter.parse(filter)
+        if extra is not None:
+            both = extra if asked.filter is None else asked.filter & extra
+            asked = replace(asked, filter=both)
+        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
+            raise InputError(f"a deadline must be a positive number of seconds, not {deadline!r}")
+        return cls(asked, check_k(k, error=InputError), deadline, began)
+
+    @property
+    def _until(self) -> float | None:
+        return None if self.deadline is None else self.began + self.deadline
+
+    def start(self) -> Candidates:
+        return Candidates.start(self.query, deadline=self._until)
+
+    def bring(
+        self, documents: Iterable[Document | str], scores: Sequence[float] | None
+    ) -> Candidates:
+        brought = [
+            Document(str(at), document) if isinstance(document, str) else document
+            for at, document in enumerate(documents)
+        ]
+        brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
+        return replace(brought_set, dropped=())
+
+    def answer(self, final: Candidates, records: list[StageRecord]) -> Result:
+        hits = hits_of(final, records, self.k)
+        trace = Trace(
+            records=tuple(records),
+            answered=tuple(hit.document.id for hit in hits),
+            ms=(time.monotonic() - self.began) * 1e3,
+            k=self.k,
+            deadline_ms=None if self.deadline is None else self.deadline * 1e3,
+        )
+        return Result(self.query, hits, trace)
+
+
+# -- drivers: the same walk, run at once, awaited, or for many queries in step -------------------
+
+
+def _attempt(stage: Stage, candidates: Candidates) -> _Outcome:
+    began = time.perf_counter()
+    try:
+        value: Candidates | Exception = stage.run(candidates)
+    except Exception as error:  # every stage's failure goes through the policy
+        value = error
+    return _Outcome(value, (time.perf_counter() - began) * 1e3)
+
+
+async def _aattempt(stage: Stage, candidates: Candidates) -> _Outcome:
+    if not isinstance(stage, AsyncStage):
+        return await asyncio.to_thread(_attempt, stage, candidates)
+    began = time.perf_counter()
+    try:
+        value: Candidates | Exception = await stage.arun(candidates)
+    except Exception as error:
+        value = error
+    return _Outcome(value, (time.perf_counter() - began) * 1e3)
+
+
+def _attempt_many(stage: Stage, many: list[Candidates]) -> list[_Outcome]:
+    if not isinstance(stage, BatchStage) or len(many) < 2:
+        return [_attempt(stage, each) for each in many]
+    began = time.perf_counter()
+    try:
+        values = stage.run_many(many)
+    except Exception:
+        # One query may have spoilt the batch; each gets its own outcome.
+        return [_attempt(stage, each) for each in many]
+    share = (time.perf_counter() - began) * 1e3 / len(many)
+    return [_Outcome(value, share) for value in values]
+
+
+def _drive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
+    try:
+        request = next(walk)
+        while True:
+            request = walk.send(_attempt(*request))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def _adrive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
+    # A StopIteration cannot cross a coroutine's edge, so it is caught where it is raised.
+    outcome: _Outcome | None = None
+    while True:
+        try:
+            request = next(walk) if outcome is None else walk.send(outcome)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        outcome = await _aattempt(*request)
+
+
+def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]]]:
+    ended: dict[int, tuple[Candidates, list[StageRecord]]] = {}
+    waiting: dict[int, tuple[Stage, Candidates]] = {}
+
+    def advance(at: int, outcome: _Outcome | None) -> None:
+        try:
+            waiting[at] = next(walks[at]) if outcome is None else walks[at].send(outcome)
+        except StopIteration as end:
+            ended[at] = end.value
+
+    for at in range(len(walks)):
+        advance(at, None)
+    while waiting:
+        stage = next(iter(waiting.values()))[0]
+        together = [at for at, request in waiting.items() if request[0] is stage]
+        outcomes = _attempt_many(stage, [waiting.pop(at)[1] for at in together])
+        for at, outcome in zip(together, outcomes):
+            advance(at, outcome)
+    return [ended[at] for at in range(len(walks))]
+
+
+# -- rules -----------------------------------------------------------------------------------
+
+
+def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> None:
+    if not stages:
+        raise ConfigurationError("a cascade needs at least one stage")
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise ConfigurationError(f"{stage!r} is no stage: it needs a name and run(candidates)")
+    names = [stage.name for stage in stages]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"two stages are named {name!r}; give one another name=")
+    for name, policy in on_failure.items():
+        if name not in names:
+            raise ConfigurationError(f"on_failure names {name!r}, but the stages are {names}")
+        if policy not in ("raise", "skip"):
+            raise ConfigurationError(f"on_failure[{name!r}] must be 'raise' or 'skip': {policy!r}")
+
+
+def _idle(stage: Stage, candidates: Candidates) -> str:
+    if candidates.fresh:
+        return ""
+    if not len(candidates):
+        return "no candidates"
+    return "recalls only; a set was given" if getattr(stage, "recall_only", False) else ""
+
+
+def _late(candidates: Candidates) -> str:
+    """Why a stage must not start: recall always does, or there would be no answer at all."""
+    if candidates.deadline is None or candidates.fresh:
+        return ""
+    return "deadline" if time.monotonic() >= candidates.deadline else ""
+
+
+def _passed(
+    stage: Stage,
+    position: int,
+    status: Literal["idle", "skipped"],
+    reason: str,
+    candidates: Candidates,
+) -> StageRecord:
+    n = len(candidates)
+    return StageRecord(
+        stage.name, position, status, n, n, 0.0, reason, ids=candidates.ids, score=candidates.score
+    )
+
+
+def _failed(stage: Stage, position: int, candidates: Candidates, outcome: _Outcome) -> StageRecord:
+    error = outcome.value
+    assert isinstance(error, Exception)
+    return StageRecord(
+        name=stage.name,
+        position=position,
+        status="failed",
+        n_in=len(candidates),
+        n_out=len(candidates),
+        ms=outcome.ms,
+        reason=type(error).__name__,
+        error=error,
+        ids=candidates.ids,
+        score=candidates.score,
+    )
+
+
+def _raised(record: StageRecord, error: Exception, records: list[StageRecord]) -> Exception:
+    """The error to raise: ours as it is, a foreign one inside a StageError."""
+    trace = Trace(tuple(records))
+    if isinstance(error, StageError):
+        error.stage, error.position = error.stage or record.name, max(error.position, 0)
+        error.trace = error.trace or trace
+        return error
+    if isinstance(error, StepwellError):
+        return error
+    wrapped = StageError(
+        f"stage {record.name!r} failed: {type(error).__name__}: {error}",
+        stage=record.name,
+        position=record.position,
+        trace=trace,
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _check_contract(stage: Stage, position: int, before: Candidates, after: Candidates) -> None:
+    rule = _broken_rule(stage, before, after)
+    if rule:
+        raise ContractError(
+            f"stage {stage.name!r} broke the contract: {rule}", stage=stage.name, position=position
+        )
+
+
+def _broken_rule(stage: Stage, before: Candidates, after: Candidates) -> str:
+    if not isinstance(after, Candidates):
+        return f"it returned {type(after).__name__}, not Candidates"
+    if after.query is not before.query and after.query != before.query:
+        return "it changed the query"
+    if after.ids is before.ids and after.score is before.score:
+        return ""  # untouched, and checked when it was made
+    ids = set(after.ids.tolist())
+    if len(ids) != len(after.ids):
+        return "it returned an id twice"
+    if len(after.score) != len(after.ids) or not np.isfinite(after.score).all():
+        return "a score is missing, NaN or infinite"
+    if (np.diff(after.score) > 0).any():
+        return "its scores increase along the list"
+    if not before.fresh and not getattr(stage, "expands", False):
+        invented = ids.difference(before.ids.tolist())
+        if invented:
+            return f"it returned ids that it was not given, such as {sorted(invented)[:3]}"
+    return ""
+
+
+def _passed_on(stage: Stage, after: Candidates) -> Candidates:
+    """What the next stage sees: ranked by this stage, its reports moved to the trace."""
+    place = np.arange(1, len(after) + 1, dtype=np.int32)
+    place.flags.writeable = False
+    return replace(
+        after,
+        ranks={**after.ranks, stage.name: place},
+        fresh=False,
+        dropped=(),
+        notes={},
+        children=(),
+    )
+
+
+def _as_one_stage(final: Candidates, records: list[StageRecord]) -> Candidates:
+    dropped = tuple(each for record in records for each in record.dropped)
+    return replace(final, children=tuple(records), dropped=dropped)

@@ -1,0 +1,130 @@
+"""What a stage is, and the optional abilities that one may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, overload, runtime_checkable
+
+from stepwell.candidates import Candidates
+from stepwell.errors import ConfigurationError
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One step of a cascade: candidates in, candidates out.
+
+    A recall stage fills the set that is `fresh`; a re-scoring stage reorders the set before it; a
+    shaping stage cuts, merges or reorders. A stage never changes the query nor what it was given,
+    returns finite scores that never increase along the list, and only ids that it was given (see
+    `Expands`).
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique within a cascade; its scores are kept under it."""
+        ...
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Do the work for one query."""
+        ...
+
+
+@runtime_checkable
+class AsyncStage(Protocol):
+    """A stage that waits without a thread; one without goes to a thread."""
+
+    async def arun(self, candidates: Candidates, /) -> Candidates:
+        """`run`, awaited: the same result."""
+        ...
+
+
+@runtime_checkable
+class BatchStage(Protocol):
+    """A stage that is cheaper for many queries at once."""
+
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each, in order: the same results."""
+        ...
+
+
+@runtime_checkable
+class Expands(Protocol):
+    """A stage that may return ids that it was not given, such as parents of passages."""
+
+    expands: bool
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A stage that finds candidates when the set is fresh.
+
+    Given a set that is not fresh it scores that set, unless `recall_only` is true: then it is
+    skipped where documents are brought (`Cascade.rank`).
+    """
+
+    recall_only: bool
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """A stage whose verdict is final: what it drops, or never saw, does not come back as back-fill.
+
+    True of thresholds, filters, de-duplication and an explicit `TopK`; not of a depth.
+    """
+
+    decides: bool
+
+
+class FunctionStage:
+    """A function of candidates as a stage; made by `@stage`."""
+
+    def __init__(
+        self,
+        function: Callable[[Candidates], Candidates],
+        *,
+        name: str | None = None,
+        expands: bool = False,
+        decides: bool = True,
+    ) -> None:
+        if not callable(function):
+            raise ConfigurationError(f"a stage is made from a function, not {function!r}")
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.expands = expands
+        self.decides = decides
+        self.__doc__ = function.__doc__
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Call the function."""
+        return self.function(candidates)
+
+    def __repr__(self) -> str:
+        return f"<stage {self.name}>"
+
+
+@overload
+def stage(function: Callable[[Candidates], Candidates], /) -> FunctionStage: ...
+@overload
+def stage(
+    *, name: str | None = None, expands: bool = False, decides: bool = True
+) -> Callable[[Callable[[Candidates], Candidates]], FunctionStage]: ...
+
+
+def stage(function: Callable[[Candidates], Candidates] | None = None, /, **options: Any) -> Any:
+    """Make a stage from a function.
+
+    Args:
+        function: Takes candidates and returns candidates.
+        **options: `name` (default: the function's), `expands` (it may return ids it was not
+            given), `decides` (what it drops stays dropped even when more documents are asked for).
+
+    Example:
+        >>> @stage
+        ... def first_three(candidates):
+        ...     return candidates.top(3)
+        >>> first_three.name
+        'first_three'
+    """
+    if function is not None:
+        return FunctionStage(function)
+    return lambda function: FunctionStage(function, **options)
