@@ -1,4 +1,4 @@
-"""From what a user hands over (nothing, a name, an object, a callable) to an encoder or a scorer."""
+"""What a user hands over (nothing, a name, an object, a callable) becomes an encoder or scorer."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""The embedded cross-encoder: reads query and passage together, with no torch and no download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.embedded import checked_length
+from stepwell.models.protocols import PairScores, ScoreKind, Vectors
+from stepwell.models.runtime import Embedded, cores, embedded, manifest, side_by_side
+from stepwell.models.texts import windows
+
+QUERY_LENGTH = 64
+
+
+class EmbeddedScorer:
+    """The packaged cross-encoder; a `PairScorer`.
+
+    Its lower layers are the bi-encoder's and read a passage without the query, so their states are
+    kept for a while (up to 64 MiB in the process) and a passage that comes again costs a third.
+    A score depends on its pair alone. Copying or pickling a scorer copies no weights.
+
+    Example:
+        >>> best, other = EmbeddedScorer().score("capital of France", ["Paris", "a bus"]).values
+        >>> bool(best > other)
+        True
+    """
+
+    kind: ScoreKind = "logit"
+
+    def __init__(self, *, max_length: int | None = None, max_windows: int = 4) -> None:
+        """Make a scorer that reads up to `max_windows` windows of `max_length` tokens."""
+        self.max_length = checked_length(max_length)
+        if isinstance(max_windows, bool) or not isinstance(max_windows, int) or max_windows < 1:
+            raise ConfigurationError(f"max_windows must be 1 or more, not {max_windows!r}")
+        self.max_windows = max_windows
+        self._model = embedded()
+
+    @property
+    def name(self) -> str:
+        """Model, revision, precision and tokens read at once, in one string."""
+        return f"stepwell-joint@{manifest()['revision']['scorer']}@int8@{self.max_length}"
+
+    def score(
+        self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
+    ) -> PairScores:
+        """Score passages in the order given; higher is better.
+
+        Args:
+            query: Its first 64 tokens are read.
+            passages: Long ones are read in overlapping windows, of which the best counts.
+            stop: Asked between batches of a few passages; what is left then stays NaN.
+        """
+        values = np.full(len(passages), np.nan, dtype=np.float32)
+        if not len(passages):
+            return PairScores(values)
+        model = self._model()
+        ids, _ = windows(model.tokenizer, query, length=QUERY_LENGTH)
+        asked = model.states(ids[0], keep=True).astype(np.float32)
+        truncated = made = 0
+        size = 4 * cores()
+
+        def work(text: str) -> tuple[float, bool, int]:
+            return self._best(model, asked, text)
+
+        for start in range(0, len(passages), size):
+            if stop is not None and stop():
+                break
+            batch = list(passages[start : start + size])
+            for at, (best, cut, count) in enumerate(side_by_side(work, batch), start=start):
+                values[at] = best
+                truncated += cut
+                made += count
+        return PairScores(values, truncated=truncated, windows=made)
+
+    def close(self) -> None:
+        """Free the weights, for every holder; the next use loads them again."""
+        self._model.close()
+
+    def _best(self, model: Embedded, asked: Vectors, text: str) -> tuple[float, bool, int]:
+        cuts, unread = windows(
+            model.tokenizer, text, length=self.max_length, most=self.max_windows
+        )
+        scores = [
+            model.run("joint", query=asked, passage=model.states(ids, keep=True).astype("f"))[0][0]
+            for ids in cuts
+        ]
+        return float(max(scores)), unread, len(cuts)

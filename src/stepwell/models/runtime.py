@@ -1,0 +1,150 @@
+"""The packaged models in memory: one shared trunk, two heads, run by ONNX Runtime.
+
+Activations are quantised over one whole input of a graph. Every run therefore holds one text and
+no padding: in a batch, a score would depend on its neighbours. Texts run side by side in threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.protocols import Vectors
+from stepwell.models.registry import Handle, ModelKey
+from stepwell.models.texts import load_tokenizer
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+STATE_BYTES = 64 * 2**20
+VECTOR_BYTES = 2 * 2**20
+
+
+def weights_folder() -> Path:
+    """Return the folder of the packaged weights."""
+    return Path(str(resources.files("stepwell.models"))) / "weights"
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """Return what is packaged: revisions, sizes, checksums.
+
+    Raises:
+        ConfigurationError: The weights are not there, as in a checkout without them.
+    """
+    path = weights_folder() / "manifest.json"
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        message = f"the embedded weights are missing at {path.parent}; reinstall stepwell"
+        raise ConfigurationError(message) from error
+    return loaded
+
+
+def cores() -> int:
+    """Return how many processors this process may use, 16 at most."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), 16)
+    return min(os.cpu_count() or 1, 16)
+
+
+def side_by_side(work: Callable[[T], R], items: list[T], /) -> Iterator[R]:
+    """Yield ``work(item)`` for each item, in order, on as many threads as there are cores."""
+    threads = min(cores(), len(items))
+    if threads < 2:
+        yield from map(work, items)
+        return
+    # A pool a call: threads kept between calls would be missing after a fork.
+    with ThreadPoolExecutor(threads, thread_name_prefix="stepwell-model") as pool:
+        yield from pool.map(work, items)
+
+
+class Recent(Generic[T]):
+    """A thread-safe cache of arrays that forgets the least recently used beyond a size."""
+
+    def __init__(self, limit: int, size: Callable[[T], int]) -> None:
+        self._kept: OrderedDict[Any, T] = OrderedDict()
+        self._limit, self._size, self._bytes = limit, size, 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what is kept under `key`, or make it and keep it."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._bytes += self._size(made)
+            while self._bytes > self._limit and self._kept:
+                self._bytes -= self._size(self._kept.popitem(last=False)[1])
+        return made
+
+
+class Embedded:
+    """Tokenizer and graphs; made by the registry, shared by the encoder and the scorer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = load_tokenizer(folder / "tokenizer.json")
+        self._folder = folder
+        self._sessions: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._states: Recent[NDArray[np.float16]] = Recent(STATE_BYTES, lambda kept: kept.nbytes)
+        self.vectors: Recent[Vectors] = Recent(VECTOR_BYTES, lambda kept: kept.nbytes)
+
+    def run(self, graph: str, /, **inputs: Any) -> list[Any]:
+        """Return the outputs of one graph."""
+        outputs: list[Any] = self._session(graph).run(None, inputs)
+        return outputs
+
+    def states(self, ids: Iterable[int], /, *, keep: bool = False) -> NDArray[np.float16]:
+        """Return the trunk's float16 states (1, n, d); those to `keep` are made once."""
+        key = np.fromiter(ids, dtype=np.int64)
+
+        def make() -> NDArray[np.float16]:
+            # Rounded always, so that a kept state scores as a fresh one does.
+            made: NDArray[np.float16] = self.run("trunk", ids=key[None])[0].astype(np.float16)
+            return made
+
+        return self._states.get(key.astype(np.int32).tobytes(), make) if keep else make()
+
+    def _session(self, graph: str) -> Any:
+        with self._lock:
+            if graph not in self._sessions:
+                self._sessions[graph] = _open(self._folder / f"{graph}.onnx")
+            return self._sessions[graph]
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # The arena would keep the largest text's memory for ever, once a thread.
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _load() -> Embedded:
+    return Embedded(weights_folder())
+
+
+def embedded() -> Handle[Embedded]:
+    """Return the handle of the packaged models."""
+    return Handle(ModelKey("stepwell-embedded", precision="int8", task="all"), _load)
