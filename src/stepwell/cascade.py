@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from stepwell.attempt import Outcome, attempt, attempt_async, attempt_many, failed_record
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
 from stepwell.errors import (
@@ -24,7 +25,7 @@ from stepwell.errors import (
 )
 from stepwell.filters import Filter
 from stepwell.result import Result, hits_of
-from stepwell.stage import AsyncStage, BatchStage, Stage
+from stepwell.stage import Stage
 from stepwell.trace import StageRecord, Trace, record_of
 
 if TYPE_CHECKING:
@@ -37,16 +38,8 @@ OnFailure = Literal["raise", "skip"]
 _ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What came of running one stage: candidates or the exception, and the milliseconds."""
-
-    value: Candidates | Exception
-    ms: float
-
-
 _Walk: TypeAlias = Generator[
-    tuple[Stage, Candidates], _Outcome, tuple[Candidates, list[StageRecord]]
+    tuple[Stage, Candidates], Outcome, tuple[Candidates, list[StageRecord]]
 ]
 
 
@@ -230,25 +223,21 @@ class Cascade:
                 records.append(_passed(stage, position, status, idle or skipped, candidates))
                 continue
             outcome = yield stage, candidates
-            if isinstance(outcome.value, Exception):
-                record = _failed(stage, position, candidates, outcome)
+            after = outcome.value
+            if isinstance(after, Exception):
+                record = failed_record(stage, position, candidates, after, outcome.ms)
                 records.append(record)
-                if self._raises(stage, candidates, outcome.value):
-                    raise _raised(record, outcome.value, records)
-                log.warning(
-                    "stage %r failed with %s and was skipped",
-                    stage.name,
-                    type(outcome.value).__name__,
-                )
+                if self._raises(stage, candidates, after):
+                    raise _raised(record, after, records)
+                kind = type(after).__name__
+                log.warning("stage %r failed with %s and was skipped", stage.name, kind)
                 candidates = replace(candidates, fresh=False)
                 continue
-            _check_contract(stage, position, candidates, outcome.value)
             decides = bool(getattr(stage, "decides", False))
-            record = record_of(
-                stage.name, position, candidates, outcome.value, outcome.ms, decides=decides
+            records.append(
+                record_of(stage.name, position, candidates, after, outcome.ms, decides=decides)
             )
-            records.append(record)
-            candidates = _passed_on(stage, outcome.value)
+            candidates = _passed_on(stage, after)
         return candidates, records
 
     def _raises(self, stage: Stage, candidates: Candidates, error: Exception) -> bool:
@@ -317,64 +306,31 @@ class _Ask:
 # -- drivers: the same walk, run at once, awaited, or for many queries in step -------------------
 
 
-def _attempt(stage: Stage, candidates: Candidates) -> _Outcome:
-    began = time.perf_counter()
-    try:
-        value: Candidates | Exception = stage.run(candidates)
-    except Exception as error:  # every stage's failure goes through the policy
-        value = error
-    return _Outcome(value, (time.perf_counter() - began) * 1e3)
-
-
-async def _aattempt(stage: Stage, candidates: Candidates) -> _Outcome:
-    if not isinstance(stage, AsyncStage):
-        return await asyncio.to_thread(_attempt, stage, candidates)
-    began = time.perf_counter()
-    try:
-        value: Candidates | Exception = await stage.arun(candidates)
-    except Exception as error:
-        value = error
-    return _Outcome(value, (time.perf_counter() - began) * 1e3)
-
-
-def _attempt_many(stage: Stage, many: list[Candidates]) -> list[_Outcome]:
-    if not isinstance(stage, BatchStage) or len(many) < 2:
-        return [_attempt(stage, each) for each in many]
-    began = time.perf_counter()
-    try:
-        values = stage.run_many(many)
-    except Exception:
-        # One query may have spoilt the batch; each gets its own outcome.
-        return [_attempt(stage, each) for each in many]
-    share = (time.perf_counter() - began) * 1e3 / len(many)
-    return [_Outcome(value, share) for value in values]
-
-
 def _drive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
     try:
         request = next(walk)
         while True:
-            request = walk.send(_attempt(*request))
+            request = walk.send(attempt(*request))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 
 
 async def _adrive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
     # A StopIteration cannot cross a coroutine's edge, so it is caught where it is raised.
-    outcome: _Outcome | None = None
+    outcome: Outcome | None = None
     while True:
         try:
             request = next(walk) if outcome is None else walk.send(outcome)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        outcome = await _aattempt(*request)
+        outcome = await attempt_async(*request)
 
 
 def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]]]:
     ended: dict[int, tuple[Candidates, list[StageRecord]]] = {}
     waiting: dict[int, tuple[Stage, Candidates]] = {}
 
-    def advance(at: int, outcome: _Outcome | None) -> None:
+    def advance(at: int, outcome: Outcome | None) -> None:
         try:
             waiting[at] = next(walks[at]) if outcome is None else walks[at].send(outcome)
         except StopIteration as end:
@@ -385,7 +341,7 @@ def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]]
     while waiting:
         stage = next(iter(waiting.values()))[0]
         together = [at for at, request in waiting.items() if request[0] is stage]
-        outcomes = _attempt_many(stage, [waiting.pop(at)[1] for at in together])
+        outcomes = attempt_many(stage, [waiting.pop(at)[1] for at in together])
         for at, outcome in zip(together, outcomes):
             advance(at, outcome)
     return [ended[at] for at in range(len(walks))]
@@ -439,28 +395,12 @@ def _passed(
     )
 
 
-def _failed(stage: Stage, position: int, candidates: Candidates, outcome: _Outcome) -> StageRecord:
-    error = outcome.value
-    assert isinstance(error, Exception)
-    return StageRecord(
-        name=stage.name,
-        position=position,
-        status="failed",
-        n_in=len(candidates),
-        n_out=len(candidates),
-        ms=outcome.ms,
-        reason=type(error).__name__,
-        error=error,
-        ids=candidates.ids,
-        score=candidates.score,
-    )
-
-
 def _raised(record: StageRecord, error: Exception, records: list[StageRecord]) -> Exception:
     """The error to raise: ours as it is, a foreign one inside a StageError."""
     trace = Trace(tuple(records))
     if isinstance(error, StageError):
-        error.stage, error.position = error.stage or record.name, max(error.position, 0)
+        if error.position < 0:
+            error.stage, error.position = error.stage or record.name, record.position
         error.trace = error.trace or trace
         return error
     if isinstance(error, StepwellError):
@@ -473,35 +413,6 @@ def _raised(record: StageRecord, error: Exception, records: list[StageRecord]) -
     )
     wrapped.__cause__ = error
     return wrapped
-
-
-def _check_contract(stage: Stage, position: int, before: Candidates, after: Candidates) -> None:
-    rule = _broken_rule(stage, before, after)
-    if rule:
-        raise ContractError(
-            f"stage {stage.name!r} broke the contract: {rule}", stage=stage.name, position=position
-        )
-
-
-def _broken_rule(stage: Stage, before: Candidates, after: Candidates) -> str:
-    if not isinstance(after, Candidates):
-        return f"it returned {type(after).__name__}, not Candidates"
-    if after.query is not before.query and after.query != before.query:
-        return "it changed the query"
-    if after.ids is before.ids and after.score is before.score:
-        return ""  # untouched, and checked when it was made
-    ids = set(after.ids.tolist())
-    if len(ids) != len(after.ids):
-        return "it returned an id twice"
-    if len(after.score) != len(after.ids) or not np.isfinite(after.score).all():
-        return "a score is missing, NaN or infinite"
-    if (np.diff(after.score) > 0).any():
-        return "its scores increase along the list"
-    if not before.fresh and not getattr(stage, "expands", False):
-        invented = ids.difference(before.ids.tolist())
-        if invented:
-            return f"it returned ids that it was not given, such as {sorted(invented)[:3]}"
-    return ""
 
 
 def _passed_on(stage: Stage, after: Candidates) -> Candidates:

@@ -1,0 +1,120 @@
+"""One stage and its query: run at once, awaited, or for many; and whether the outcome is legal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stepwell.candidates import Candidates
+from stepwell.errors import ContractError
+from stepwell.stage import AsyncStage, BatchStage, Stage
+from stepwell.trace import StageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of running one stage.
+
+    Attributes:
+        value: Candidates that keep the contract, or the exception.
+        ms: Milliseconds it took.
+    """
+
+    value: Candidates | Exception
+    ms: float
+
+
+def attempt(stage: Stage, candidates: Candidates) -> Outcome:
+    """Run the stage; a failure is an outcome too."""
+    began = time.perf_counter()
+    try:
+        value: Candidates | Exception = stage.run(candidates)
+    except Exception as error:
+        value = error
+    return _outcome(stage, candidates, value, time.perf_counter() - began)
+
+
+async def attempt_async(stage: Stage, candidates: Candidates) -> Outcome:
+    """`attempt`, awaited; a stage without `arun` goes to a thread."""
+    if not isinstance(stage, AsyncStage):
+        return await asyncio.to_thread(attempt, stage, candidates)
+    began = time.perf_counter()
+    try:
+        value: Candidates | Exception = await stage.arun(candidates)
+    except Exception as error:
+        value = error
+    return _outcome(stage, candidates, value, time.perf_counter() - began)
+
+
+def attempt_many(stage: Stage, many: Sequence[Candidates]) -> list[Outcome]:
+    """`attempt` for each, in order, together where the stage can; the time is shared out."""
+    if not isinstance(stage, BatchStage) or len(many) < 2:
+        return [attempt(stage, each) for each in many]
+    began = time.perf_counter()
+    try:
+        values = stage.run_many(many)
+    except Exception:
+        # One query may have spoilt the batch; each gets its own outcome.
+        return [attempt(stage, each) for each in many]
+    share = (time.perf_counter() - began) / len(many)
+    if len(values) != len(many):
+        rule = f"run_many returned {len(values)} results for {len(many)} queries"
+        return [_outcome(stage, each, _broken(stage, rule), share) for each in many]
+    return [_outcome(stage, each, value, share) for each, value in zip(many, values)]
+
+
+def failed_record(
+    stage: Stage, position: int, candidates: Candidates, error: Exception, ms: float
+) -> StageRecord:
+    """The record of a stage that failed: the candidates go on as they were."""
+    return StageRecord(
+        name=stage.name,
+        position=position,
+        status="failed",
+        n_in=len(candidates),
+        n_out=len(candidates),
+        ms=ms,
+        reason=type(error).__name__,
+        error=error,
+        ids=candidates.ids,
+        score=candidates.score,
+    )
+
+
+def _outcome(
+    stage: Stage, before: Candidates, value: Candidates | Exception, seconds: float
+) -> Outcome:
+    if not isinstance(value, Exception):
+        rule = broken_rule(stage, before, value)
+        value = _broken(stage, rule) if rule else value
+    return Outcome(value, seconds * 1e3)
+
+
+def _broken(stage: Stage, rule: str) -> ContractError:
+    return ContractError(f"stage {stage.name!r} broke the contract: {rule}", stage=stage.name)
+
+
+def broken_rule(stage: Stage, before: Candidates, after: Candidates) -> str:
+    """The rule of the contract that a stage's answer breaks, as a clause; empty if none."""
+    if not isinstance(after, Candidates):
+        return f"it returned {type(after).__name__}, not Candidates"
+    if after.query is not before.query and after.query != before.query:
+        return "it changed the query"
+    if after.ids is before.ids and after.score is before.score:
+        return ""  # untouched, and checked when it was made
+    ids = set(after.ids.tolist())
+    if len(ids) != len(after.ids):
+        return "it returned an id twice"
+    if len(after.score) != len(after.ids) or not np.isfinite(after.score).all():
+        return "a score is missing, NaN or infinite"
+    if (np.diff(after.score) > 0).any():
+        return "its scores increase along the list"
+    if not before.fresh and not getattr(stage, "expands", False):
+        invented = ids.difference(before.ids.tolist())
+        if invented:
+            return f"it returned ids that it was not given, such as {sorted(invented)[:3]}"
+    return ""
