@@ -141,9 +141,27 @@ class Cascade:
         deadline: float | None = None,
     ) -> list[Result]:
         """`search` for each query, in order; stages that can, work on all at once."""
+        answers = self.search_each(queries, k=k, filter=filter, deadline=deadline)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Result)]
+
+    def search_each(
+        self,
+        queries: Sequence[str | Query],
+        *,
+        k: int | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
+        deadline: float | None = None,
+    ) -> list[Result | Exception]:
+        """`search_many`, but a query that fails gives its exception and spoils no other."""
         asks = [_Ask.of(query, k, filter, deadline) for query in queries]
         done = _drive_many([self._walk(ask.start()) for ask in asks])
-        return [ask.answer(*each) for ask, each in zip(asks, done)]
+        return [
+            each if isinstance(each, Exception) else ask.answer(*each)
+            for ask, each in zip(asks, done)
+        ]
 
     async def asearch_many(
         self,
@@ -326,8 +344,8 @@ async def _adrive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
         outcome = await attempt_async(*request)
 
 
-def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]]]:
-    ended: dict[int, tuple[Candidates, list[StageRecord]]] = {}
+def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]] | Exception]:
+    ended: dict[int, tuple[Candidates, list[StageRecord]] | Exception] = {}
     waiting: dict[int, tuple[Stage, Candidates]] = {}
 
     def advance(at: int, outcome: Outcome | None) -> None:
@@ -335,6 +353,8 @@ def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]]
             waiting[at] = next(walks[at]) if outcome is None else walks[at].send(outcome)
         except StopIteration as end:
             ended[at] = end.value
+        except Exception as error:
+            ended[at] = error
 
     for at in range(len(walks)):
         advance(at, None)
