@@ -80,9 +80,7 @@ class EmbeddedScorer:
         self._model.close()
 
     def _best(self, model: Embedded, asked: Vectors, text: str) -> tuple[float, bool, int]:
-        cuts, unread = windows(
-            model.tokenizer, text, length=self.max_length, most=self.max_windows
-        )
+        cuts, unread = windows(model.tokenizer, text, length=self.max_length, most=self.max_windows)
         scores = [
             model.run("joint", query=asked, passage=model.states(ids, keep=True).astype("f"))[0][0]
             for ids in cuts

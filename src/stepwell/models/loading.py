@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from stepwell.errors import ConfigurationError
 from stepwell.models.protocols import Encoder, PairScorer
@@ -29,7 +30,7 @@ def load_encoder(
 
     Args:
         spec: None or ``"embedded"`` for the packaged model, a sentence-transformers model by name
-            or path, an `Encoder`, or a callable from a list of texts to their vectors.
+            or path or already loaded, an `Encoder`, or a callable from a list of texts to vectors.
         backend: What runs a named model.
         device: Where a named model runs; None lets sentence-transformers choose.
         revision: Commit or tag of a named model.
@@ -45,13 +46,17 @@ def load_encoder(
 
         return EmbeddedEncoder(max_length=max_length)
     if isinstance(spec, str):
-        from stepwell.models.hub import NamedEncoder
+        from stepwell.models.named import NamedEncoder
 
         return NamedEncoder(
             spec, backend=backend, device=device, revision=revision, max_length=max_length
         )
-    if isinstance(spec, Encoder):
-        return spec
+    if _offers(spec, "name", "dimension", "encode"):
+        return cast(Encoder, spec)
+    if _is_a(spec, "SentenceTransformer"):
+        from stepwell.models.named import NamedEncoder
+
+        return NamedEncoder(spec)
     if callable(spec):
         from stepwell.models.callables import CallableEncoder
 
@@ -74,8 +79,8 @@ def load_scorer(
     """Return the pair scorer that `spec` stands for; no weights are read before its first use.
 
     Args:
-        spec: None or ``"embedded"`` for the packaged model, a cross-encoder by name or path, a
-            `PairScorer`, or a callable ``(query, passages) -> scores``.
+        spec: None or ``"embedded"`` for the packaged model, a cross-encoder by name or path or
+            already loaded, a `PairScorer`, or a callable ``(query, passages) -> scores``.
         backend: What runs a named model.
         device: Where a named model runs; None lets sentence-transformers choose.
         revision: Commit or tag of a named model.
@@ -92,7 +97,7 @@ def load_scorer(
 
         return EmbeddedScorer(max_length=max_length, max_windows=max_windows)
     if isinstance(spec, str):
-        from stepwell.models.hub import NamedScorer
+        from stepwell.models.named import NamedScorer
 
         return NamedScorer(
             spec,
@@ -102,11 +107,29 @@ def load_scorer(
             max_length=max_length,
             max_windows=max_windows,
         )
-    if isinstance(spec, PairScorer):
-        return spec
+    if _offers(spec, "name", "kind", "score"):
+        return cast(PairScorer, spec)
+    if _is_a(spec, "CrossEncoder"):
+        from stepwell.models.named import NamedScorer
+
+        return NamedScorer(spec, max_windows=max_windows)
     if callable(spec):
         from stepwell.models.callables import CallableScorer
 
         return CallableScorer(spec, name=name)
     message = f"a scorer is None, a name, a PairScorer or a callable, not {type(spec).__name__}"
     raise ConfigurationError(message)
+
+
+def _offers(spec: object, *names: str) -> bool:
+    # Looked up without running properties: asking for a dimension may load the model.
+    missing = object()
+    return not any(inspect.getattr_static(spec, name, missing) is missing for name in names)
+
+
+def _is_a(spec: object, name: str) -> bool:
+    # By name, because importing the class to compare would import torch.
+    return any(
+        kind.__name__ == name and kind.__module__.startswith("sentence_transformers.")
+        for kind in type(spec).__mro__
+    )
