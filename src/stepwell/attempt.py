@@ -6,13 +6,24 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from stepwell.candidates import Candidates
-from stepwell.errors import ContractError
+from stepwell.errors import (
+    ConfigurationError,
+    ContractError,
+    InputError,
+    MissingExtraError,
+    StageError,
+    StepwellError,
+)
 from stepwell.stage import AsyncStage, BatchStage, Stage
 from stepwell.trace import StageRecord
+
+# The caller's mistakes: skipping the stage would hide them for ever.
+ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,29 @@ def attempt_many(stage: Stage, many: Sequence[Candidates]) -> list[Outcome]:
     return [_outcome(stage, each, value, share) for each, value in zip(many, values)]
 
 
+def idle_reason(stage: Stage, candidates: Candidates) -> str:
+    """Why there is nothing for the stage to do; empty if there is."""
+    if candidates.fresh:
+        return ""
+    if not len(candidates):
+        return "no candidates"
+    return "recalls only; a set was given" if getattr(stage, "recall_only", False) else ""
+
+
+def passed_record(
+    stage: Stage,
+    position: int,
+    status: Literal["idle", "skipped"],
+    reason: str,
+    candidates: Candidates,
+) -> StageRecord:
+    """The record of a stage that did not run."""
+    n = len(candidates)
+    return StageRecord(
+        stage.name, position, status, n, n, 0.0, reason, ids=candidates.ids, score=candidates.score
+    )
+
+
 def failed_record(
     stage: Stage, position: int, candidates: Candidates, error: Exception, ms: float
 ) -> StageRecord:
@@ -83,6 +117,15 @@ def failed_record(
         ids=candidates.ids,
         score=candidates.score,
     )
+
+
+def raised(name: str, error: Exception) -> Exception:
+    """The error to raise when a stage failed: ours as it is, a foreign one inside a StageError."""
+    if isinstance(error, StepwellError):
+        return error
+    wrapped = StageError(f"stage {name!r} failed: {type(error).__name__}: {error}", stage=name)
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _outcome(

@@ -138,13 +138,15 @@ class Candidates:
 
         Args:
             name: The stage's name, under which the scores are kept.
-            ids: Unique ids.
+            ids: An id that comes twice keeps its better score.
             scores: (n,) higher is better.
             source: Where their documents are.
         """
         found = _object_array(ids)
         values = np.asarray(scores, dtype=np.float64)
         order = np.argsort(-values, kind="stable")
+        if len(set(found.tolist())) < len(found):
+            order = _firsts(found, order)
         values = _frozen(values[order])
         return replace(
             self,
@@ -282,6 +284,13 @@ def below(tail: Scores, head: Scores) -> Scores:
     if not tail.size or not head.size:
         return tail
     return tail - max(tail.max() - head.min(), 0.0)
+
+
+def _firsts(ids: Ids, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The order without the later places of an id."""
+    first = dict(zip(reversed(ids[order].tolist()), reversed(order.tolist())))
+    keep = set(first.values())
+    return np.array([at for at in order.tolist() if at in keep], dtype=np.intp)
 
 
 def _taken(columns: Mapping[str, Any], at: NDArray[np.intp]) -> Mapping[str, Any]:

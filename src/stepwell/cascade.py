@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from stepwell.attempt import Outcome, attempt, attempt_async, attempt_many, failed_record
+from stepwell.attempt import (
+    ALWAYS_RAISED,
+    Outcome,
+    attempt,
+    attempt_async,
+    attempt_many,
+    failed_record,
+    idle_reason,
+    passed_record,
+    raised,
+)
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
 from stepwell.errors import (
     ConfigurationError,
-    ContractError,
     InputError,
-    MissingExtraError,
     StageError,
-    StepwellError,
 )
 from stepwell.filters import Filter
 from stepwell.result import Result, hits_of
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("stepwell")
 
 OnFailure = Literal["raise", "skip"]
-# The caller's mistakes: skipping the stage would hide them for ever.
-_ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
 
 
 _Walk: TypeAlias = Generator[
@@ -235,10 +240,10 @@ class Cascade:
         """Yield (stage, candidates), receive what came of it, return the end and the records."""
         records: list[StageRecord] = []
         for position, stage in enumerate(self.stages):
-            idle, skipped = _idle(stage, candidates), _late(candidates)
+            idle, skipped = idle_reason(stage, candidates), _late(candidates)
             if idle or skipped:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
-                records.append(_passed(stage, position, status, idle or skipped, candidates))
+                records.append(passed_record(stage, position, status, idle or skipped, candidates))
                 continue
             outcome = yield stage, candidates
             after = outcome.value
@@ -259,7 +264,7 @@ class Cascade:
         return candidates, records
 
     def _raises(self, stage: Stage, candidates: Candidates, error: Exception) -> bool:
-        if isinstance(error, _ALWAYS_RAISED):
+        if isinstance(error, ALWAYS_RAISED):
             return True
         default: OnFailure = "raise" if candidates.fresh else "skip"
         return self.on_failure.get(stage.name, default) == "raise"
@@ -387,14 +392,6 @@ def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> N
             raise ConfigurationError(f"on_failure[{name!r}] must be 'raise' or 'skip': {policy!r}")
 
 
-def _idle(stage: Stage, candidates: Candidates) -> str:
-    if candidates.fresh:
-        return ""
-    if not len(candidates):
-        return "no candidates"
-    return "recalls only; a set was given" if getattr(stage, "recall_only", False) else ""
-
-
 def _late(candidates: Candidates) -> str:
     """Why a stage must not start: recall always does, or there would be no answer at all."""
     if candidates.deadline is None or candidates.fresh:
@@ -402,37 +399,14 @@ def _late(candidates: Candidates) -> str:
     return "deadline" if time.monotonic() >= candidates.deadline else ""
 
 
-def _passed(
-    stage: Stage,
-    position: int,
-    status: Literal["idle", "skipped"],
-    reason: str,
-    candidates: Candidates,
-) -> StageRecord:
-    n = len(candidates)
-    return StageRecord(
-        stage.name, position, status, n, n, 0.0, reason, ids=candidates.ids, score=candidates.score
-    )
-
-
 def _raised(record: StageRecord, error: Exception, records: list[StageRecord]) -> Exception:
-    """The error to raise: ours as it is, a foreign one inside a StageError."""
-    trace = Trace(tuple(records))
+    """The error to raise, telling the stage, its place and what had happened."""
+    error = raised(record.name, error)
     if isinstance(error, StageError):
         if error.position < 0:
             error.stage, error.position = error.stage or record.name, record.position
-        error.trace = error.trace or trace
-        return error
-    if isinstance(error, StepwellError):
-        return error
-    wrapped = StageError(
-        f"stage {record.name!r} failed: {type(error).__name__}: {error}",
-        stage=record.name,
-        position=record.position,
-        trace=trace,
-    )
-    wrapped.__cause__ = error
-    return wrapped
+        error.trace = error.trace or Trace(tuple(records))
+    return error
 
 
 def _passed_on(stage: Stage, after: Candidates) -> Candidates:

@@ -1,0 +1,59 @@
+"""`BiEncoder`: score a recalled set by the vectors that are already stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepwell.candidates import Candidates, check_blend, check_k
+from stepwell.models.loading import EncoderSpec
+from stepwell.stages import blends
+from stepwell.stages.needs import need_candidates, need_corpus
+from stepwell.stages.vectors import PassageVectors
+
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+
+class BiEncoder:
+    """Scores candidates by the cosine of their vector with the query's.
+
+    A candidate of the corpus costs a look-up; one that has no vector yet is embedded and kept, in
+    the corpus or, where it was brought, in memory by its content.
+
+    Args:
+        corpus: Whose stored vectors to use; None embeds what is brought.
+        k: How many to keep; None for all.
+        encoder: Another encoder than the corpus's, or than the embedded one.
+        blend: Weight of the cosine against the score so far, 0 to 1.
+        name: The column its scores (cosines, -1 to 1) are kept under.
+
+    Raises:
+        ConfigurationError: k is below 1, the blend no weight, or the corpus has no encoder.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        k: int | None = 50,
+        *,
+        encoder: EncoderSpec = None,
+        blend: float = blends.BI_ENCODER,
+        name: str = "bi-encoder",
+    ) -> None:
+        if corpus is not None:
+            need_corpus(corpus, name, "vectors_for")
+        self.name = name
+        self.k = check_k(k)
+        self.blend = check_blend(blend)
+        self.corpus = corpus
+        self._passages = PassageVectors(corpus, encoder=encoder)
+
+    def __repr__(self) -> str:
+        return f"BiEncoder({self._passages.encoder.name!r}, k={self.k}, blend={self.blend:g})"
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Score the set; a blank query leaves its order."""
+        need_candidates(candidates, self.name)
+        if candidates.query.is_blank:
+            return candidates.top(self.k)
+        return self._passages.rescored(candidates, self.name, blend=self.blend).top(self.k)

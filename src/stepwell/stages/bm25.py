@@ -1,0 +1,96 @@
+"""`BM25`: recall by the words of the query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from stepwell.candidates import Candidates, Scores, check_k
+from stepwell.documents import Document
+from stepwell.errors import ConfigurationError
+from stepwell.stages.needs import need_corpus, need_depth, need_recall
+from stepwell.stages.okapi import Okapi
+from stepwell.stages.vectors import held_by
+
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+
+class BM25:
+    """Recalls the documents with the best BM25 score; given a set, scores that set by BM25.
+
+    Args:
+        corpus: Where to search; None scores only documents that are brought. With the backend
+            "rank-bm25": texts or documents, held in memory.
+        k: How many to recall, or to keep of a set; None for all.
+        name: The column its scores are kept under.
+        backend: "tantivy" searches the corpus; "rank-bm25" needs the extra of that name.
+
+    Raises:
+        ConfigurationError: k is below 1, or the corpus does not fit the backend.
+        MissingExtraError: rank-bm25 is asked for and not installed.
+    """
+
+    recall_only = False
+
+    def __init__(
+        self,
+        corpus: Corpus | Iterable[Document | str] | None = None,
+        k: int | None = 1000,
+        *,
+        name: str = "bm25",
+        backend: Literal["tantivy", "rank-bm25"] = "tantivy",
+    ) -> None:
+        self.name = name
+        self.k = check_k(k)
+        self.backend = backend
+        self.corpus: Corpus | Okapi | None
+        if backend == "rank-bm25":
+            self.corpus = Okapi.over(() if corpus is None else corpus)
+        elif backend == "tantivy":
+            if corpus is not None:
+                need_corpus(corpus, name, "search_text", "score_text")
+            self.corpus = corpus
+        else:
+            raise ConfigurationError(f"backend must be 'tantivy' or 'rank-bm25', not {backend!r}")
+
+    def __repr__(self) -> str:
+        return f"BM25({self.corpus!r}, k={self.k})"
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Recall, or score the set; a blank query recalls nothing and leaves a set as it is."""
+        query = candidates.query
+        if candidates.fresh:
+            corpus = need_recall(self.corpus, self.name)
+            if query.is_blank:
+                return candidates.recalled(self.name, [], [], source=corpus)
+            k = need_depth(self.k, corpus)
+            found = corpus.search_text(query.text, k, filter=query.filter)
+            return candidates.recalled(self.name, found.ids, found.scores, source=corpus)
+        if query.is_blank:
+            return candidates.top(self.k)
+        return candidates.scored(self.name, self._scores(candidates)).top(self.k)
+
+    def _scores(self, candidates: Candidates) -> Scores:
+        values = np.zeros(len(candidates))
+        text = candidates.query.text
+        held = held_by(self.corpus, candidates)
+        if self.corpus is not None and held.any():
+            values[held] = self.corpus.score_text(text, candidates.ids[held].tolist())
+        brought = candidates.ids[~held].tolist()
+        if brought:
+            documents = candidates.source.get_many(brought)
+            texts = [document.text if document else "" for document in documents]
+            values[~held] = self._of_texts(text, texts)
+        return values
+
+    def _of_texts(self, query: str, texts: list[str]) -> Scores:
+        if self.backend == "rank-bm25":
+            return Okapi.over(texts).scores(query)
+        from stepwell.corpus.lexical import score_texts
+
+        analyzer = getattr(self.corpus, "analyzer", "english")
+        values: Scores = score_texts(query, texts, analyzer=analyzer)
+        return values

@@ -1,0 +1,73 @@
+"""`CrossEncoder`: read query and passage together, for the few that are left."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stepwell.candidates import Candidates, check_blend, check_k
+from stepwell.errors import ConfigurationError
+from stepwell.models.loading import ScorerSpec, load_scorer
+from stepwell.stages import blends
+from stepwell.stages.needs import need_candidates
+from stepwell.stages.vectors import late, stop_at
+
+
+class CrossEncoder:
+    """Scores candidates by a model that reads the query and the passage together.
+
+    Under a deadline it reads the best candidates first and leaves the rest, in their order, below;
+    the trace then says how many (`unscored`), and how many passages were `truncated`.
+
+    Args:
+        model: None for the embedded one, a sentence-transformers model by name or path, a
+            `PairScorer`, or a callable ``(query, passages) -> scores``.
+        k: How many to keep; None for all.
+        blend: Weight of the new score against the score so far, 0 to 1.
+        depth: How many of the candidates to read, best first; None for all.
+        name: The column its scores are kept under.
+
+    Raises:
+        ConfigurationError: k or depth is below 1, the blend no weight, or the model unknown.
+        MissingExtraError: A named model needs the extra ``sentence-transformers``.
+    """
+
+    def __init__(
+        self,
+        model: ScorerSpec = None,
+        k: int | None = 10,
+        *,
+        blend: float = blends.CROSS_ENCODER,
+        depth: int | None = None,
+        name: str = "cross-encoder",
+    ) -> None:
+        self.name = name
+        self.k = check_k(k)
+        self.depth = check_k(depth, what="depth")
+        self.blend = check_blend(blend)
+        self.scorer = load_scorer(model)
+
+    def __repr__(self) -> str:
+        return f"CrossEncoder({self.scorer.name!r}, k={self.k}, blend={self.blend:g})"
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Score the set; a blank query leaves its order."""
+        need_candidates(candidates, self.name)
+        if candidates.query.is_blank:
+            return candidates.top(self.k)
+        read = candidates.source.get_many(candidates.ids[: self.depth].tolist())
+        there = [at for at, document in enumerate(read) if document is not None]
+        made = self.scorer.score(
+            candidates.query.text,
+            [document.text for document in read if document is not None],
+            stop=stop_at(candidates.deadline),
+        )
+        values = np.full(len(candidates), np.nan)
+        values[there] = made.values
+        notes = late(values[there], candidates)
+        if not notes and np.isnan(values[there]).any():
+            raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
+        if made.truncated:
+            notes["truncated"] = made.truncated
+        if made.windows > len(there):
+            notes["windows"] = made.windows
+        return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)

@@ -1,0 +1,86 @@
+"""`Dedupe`: keep one of several candidates that say the same."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.candidates import Candidates
+from stepwell.errors import ConfigurationError
+from stepwell.stages.needs import need_candidates
+from stepwell.stages.okapi import words
+
+SHINGLE = 5
+
+
+class Dedupe:
+    """Keeps the best-ranked of the candidates with the same words.
+
+    Args:
+        near: Also drop a candidate that shares this much (0 to 1, Jaccard) of its runs of five
+            words with a better one; None drops only what is the same but for case, spacing and
+            punctuation.
+        name: Shown in the trace.
+
+    Raises:
+        ConfigurationError: `near` is not above 0 and at most 1.
+    """
+
+    decides = True
+
+    def __init__(self, *, near: float | None = None, name: str = "dedupe") -> None:
+        if near is not None and not 0.0 < near <= 1.0:
+            raise ConfigurationError(f"near must be above 0 and at most 1, not {near!r}")
+        self.name = name
+        self.near = near
+
+    def __repr__(self) -> str:
+        return f"Dedupe({'' if self.near is None else f'near={self.near:g}'})"
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Cut; a document that is gone is no duplicate."""
+        need_candidates(candidates, self.name)
+        texts = [
+            None if document is None else words(document.text)
+            for document in candidates.documents()
+        ]
+        first = _first(texts)
+        kept = candidates.keep(first, reason="same text as a better one")
+        if self.near is None:
+            return kept
+        left = [text for text, stays in zip(texts, first) if stays]
+        return kept.keep(_apart(left, self.near), reason="nearly the same text as a better one")
+
+
+def _first(texts: list[list[str] | None]) -> NDArray[np.bool_]:
+    seen: set[tuple[str, ...]] = set()
+    first = np.ones(len(texts), dtype=bool)
+    for at, text in enumerate(texts):
+        # Texts without a word, such as "+" and "-", are not the same for that.
+        if text:
+            first[at] = (key := tuple(text)) not in seen
+            seen.add(key)
+    return first
+
+
+def _apart(texts: list[list[str] | None], near: float) -> NDArray[np.bool_]:
+    sizes: dict[int, int] = {}
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    apart = np.ones(len(texts), dtype=bool)
+    for at, text in enumerate(texts):
+        runs = _runs(text or [])
+        shared = Counter(other for run in runs for other in holders[run])
+        apart[at] = not any(
+            n / (len(runs) + sizes[other] - n) >= near for other, n in shared.items()
+        )
+        if apart[at]:
+            sizes[at] = len(runs)
+            for run in runs:
+                holders[run].append(at)
+    return apart
+
+
+def _runs(text: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(text[at : at + SHINGLE]) for at in range(max(len(text) - SHINGLE + 1, 1))}

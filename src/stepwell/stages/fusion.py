@@ -1,0 +1,83 @@
+"""Fusion: several ranked lists into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.candidates import Candidates, Scores, min_max
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Union:
+    """What several lists found, as one table.
+
+    Attributes:
+        ids: (n,) each id once, by best rank, then by id.
+        scores: (lists, n) float64, NaN where a list did not find one.
+        ranks: (lists, n) int32 from 1, 0 where a list did not find one.
+    """
+
+    ids: list[str]
+    scores: Scores
+    ranks: NDArray[np.int32]
+
+
+def union(lists: Sequence[Candidates]) -> Union:
+    """The table of these lists, each in its own order."""
+    best: dict[str, int] = {}
+    for each in lists:
+        for rank, id in enumerate(each.ids.tolist(), start=1):
+            best[id] = min(rank, best.get(id, rank))
+    ids = sorted(best, key=lambda found: (best[found], found))
+    place = {id: at for at, id in enumerate(ids)}
+    scores = np.full((len(lists), len(ids)), np.nan)
+    ranks = np.zeros((len(lists), len(ids)), dtype=np.int32)
+    for row, each in enumerate(lists):
+        # Backwards, so that of an id that comes twice the better place stays.
+        at = [place[id] for id in reversed(each.ids.tolist())]
+        scores[row, at] = each.score[::-1]
+        ranks[row, at] = np.arange(len(at), 0, -1)
+    return Union(ids, scores, ranks)
+
+
+def convex(scores: Scores, weights: Sequence[float]) -> Scores:
+    """(n,) the weighted mean of the lists' scores, each moved to 0..1; not found counts as 0.
+
+    Bruch, Gai and Ingber, An Analysis of Fusion Functions for Hybrid Retrieval (TOIS 2023).
+
+    Args:
+        scores: (lists, n) NaN where a list did not find one.
+        weights: One a list, not negative, not all 0.
+    """
+    fused = np.zeros(scores.shape[1])
+    for weight, row in zip(_shares(weights), scores):
+        found = ~np.isnan(row)
+        fused[found] += weight * min_max(row[found])
+    return fused
+
+
+def reciprocal_rank(ranks: NDArray[np.int32], weights: Sequence[float], *, k: int = 60) -> Scores:
+    """(n,) the weighted mean of ``1 / (k + rank)``; not found counts as 0.
+
+    Cormack, Clarke and Buettcher, Reciprocal Rank Fusion (SIGIR 2009).
+
+    Args:
+        ranks: (lists, n) from 1, 0 where a list did not find one.
+        weights: One a list, not negative, not all 0.
+        k: How slowly the value of a rank falls.
+    """
+    fused = np.zeros(ranks.shape[1])
+    for weight, row in zip(_shares(weights), ranks):
+        found = row > 0
+        fused[found] += weight / (k + row[found])
+    return fused
+
+
+def _shares(weights: Sequence[float]) -> Scores:
+    raw = np.asarray(weights, dtype=np.float64)
+    shares: Scores = raw / raw.sum()
+    return shares

@@ -1,0 +1,105 @@
+"""`LateInteraction`: MaxSim, each token of the query finds its best token of the passage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepwell.candidates import Candidates, check_blend, check_k
+from stepwell.errors import ConfigurationError
+from stepwell.models.loading import EncoderSpec, load_encoder
+from stepwell.models.protocols import Kind, TokenEncoder, Vectors
+from stepwell.stages import blends
+from stepwell.stages.cache import ContentCache
+from stepwell.stages.needs import need_candidates
+from stepwell.stages.vectors import late, stop_at
+
+CACHE_BYTES = 256 * 2**20
+
+
+class LateInteraction:
+    """Scores candidates by the mean, over the query's tokens, of the best cosine with a token.
+
+    Khattab and Zaharia, ColBERT (SIGIR 2020), with a mean for the sum, so that scores of long and
+    short queries are alike. Passages' token vectors are kept in memory by content.
+
+    Args:
+        encoder: None for the embedded one, or any encoder with `encode_tokens`.
+        k: How many to keep; None for all.
+        blend: Weight of the new score against the score so far, 0 to 1.
+        cache_bytes: Memory for the token vectors that are kept.
+        name: The column its scores (-1 to 1) are kept under.
+
+    Raises:
+        ConfigurationError: k is below 1, the blend no weight, or the encoder gives no tokens.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderSpec | TokenEncoder = None,
+        k: int | None = 50,
+        *,
+        blend: float = blends.LATE_INTERACTION,
+        cache_bytes: int = CACHE_BYTES,
+        name: str = "late-interaction",
+    ) -> None:
+        self.name = name
+        self.k = check_k(k)
+        self.blend = check_blend(blend)
+        self.encoder = _token_encoder(encoder)
+        self._cache = ContentCache(cache_bytes)
+
+    def __repr__(self) -> str:
+        return f"LateInteraction({self.encoder.name!r}, k={self.k}, blend={self.blend:g})"
+
+    def run(self, candidates: Candidates, /) -> Candidates:
+        """Score the set; a blank query leaves its order."""
+        need_candidates(candidates, self.name)
+        if candidates.query.is_blank:
+            return candidates.top(self.k)
+        query = self._tokens([candidates.query.text], "query")[0]
+        documents = candidates.documents()
+        there = [at for at, document in enumerate(documents) if document is not None]
+        passages = self._cache.fetch(
+            [document.text for document in documents if document is not None],
+            lambda texts: self._tokens(texts, "passage"),
+            stop=stop_at(candidates.deadline),
+        )
+        values = np.full(len(candidates), np.nan)
+        for at, passage in zip(there, passages):
+            if passage is not None:
+                values[at] = max_sim(query, passage)
+        notes = late(values[there], candidates)
+        return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
+
+    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:
+        made = self.encoder.encode_tokens(texts, kind=kind)
+        if not all(np.isfinite(tokens).all() for tokens in made):
+            raise ConfigurationError(
+                f"encoder {self.encoder.name!r} gave NaN or infinite token vectors for a {kind}; "
+                "make it return finite numbers"
+            )
+        return [np.asarray(tokens, dtype=np.float32) for tokens in made]
+
+
+def max_sim(query: Vectors, passage: Vectors) -> float:
+    """Mean over the query's tokens of the best cosine; -1 where there is no token to compare.
+
+    Args:
+        query: (q, d) unit rows.
+        passage: (p, d) unit rows.
+    """
+    if not len(query) or not len(passage):
+        return -1.0
+    return float((query @ passage.T).max(axis=1).mean())
+
+
+def _token_encoder(spec: EncoderSpec | TokenEncoder) -> TokenEncoder:
+    encoder = spec if isinstance(spec, TokenEncoder) else load_encoder(spec)
+    if not isinstance(encoder, TokenEncoder):
+        raise ConfigurationError(
+            f"encoder {encoder.name!r} gives one vector a text; late interaction needs one with "
+            "encode_tokens, such as the embedded encoder"
+        )
+    return encoder

@@ -1,0 +1,55 @@
+"""What a stage needs before it can work, and what it says where that is missing."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from stepwell.candidates import Candidates
+from stepwell.errors import ConfigurationError
+
+C = TypeVar("C")
+
+
+def need_candidates(candidates: Candidates, name: str) -> None:
+    """Refuse to re-score or cut before anything was recalled.
+
+    Raises:
+        ConfigurationError: The set is fresh.
+    """
+    if candidates.fresh:
+        raise ConfigurationError(
+            f"stage {name!r} comes first, but it recalls nothing; "
+            "begin with BM25, Dense, Keyword or Hybrid, or bring documents with rank()"
+        )
+
+
+def need_corpus(corpus: Any, name: str, *ability: str) -> None:
+    """Refuse what is no corpus.
+
+    Raises:
+        ConfigurationError: It lacks one of the methods in `ability`.
+    """
+    if any(not hasattr(corpus, method) for method in ability):
+        raise ConfigurationError(
+            f"stage {name!r} needs a Corpus, not {type(corpus).__name__}; "
+            "make one with Corpus.open(path) or Corpus.temporary()"
+        )
+
+
+def need_recall(corpus: C | None, name: str) -> C:
+    """The corpus to recall from.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if corpus is None:
+        raise ConfigurationError(
+            f"stage {name!r} has no corpus to recall from; "
+            "give it one, or bring documents with rank()"
+        )
+    return corpus
+
+
+def need_depth(k: int | None, corpus: Any) -> int:
+    """How many to ask an index for; all there are for None."""
+    return k if k is not None else max(len(corpus), 1)

@@ -1,0 +1,122 @@
+"""The vectors of candidates: stored ones where a corpus holds them, made and kept otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.candidates import Candidates, Scores
+from stepwell.documents import Overlay
+from stepwell.errors import ConfigurationError
+from stepwell.models.checks import checked_vectors
+from stepwell.models.loading import EncoderSpec, load_encoder
+from stepwell.models.protocols import Encoder, Kind, Vectors
+from stepwell.stages.cache import ContentCache
+
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+CACHE_BYTES = 32 * 2**20
+
+
+class PassageVectors:
+    """Vectors and cosines of candidates.
+
+    Args:
+        corpus: Its stored vectors serve the candidates that it holds.
+        encoder: Another than the corpus's; stored vectors of another encoder do not serve.
+
+    Raises:
+        ConfigurationError: The corpus has no encoder and none is given.
+    """
+
+    def __init__(self, corpus: Corpus | None = None, *, encoder: EncoderSpec = None) -> None:
+        self.encoder = _encoder(corpus, encoder)
+        stored = None if corpus is None else corpus.encoder
+        same = stored is not None and stored.name == self.encoder.name
+        self.corpus = corpus if same else None
+        self._cache = ContentCache(CACHE_BYTES)
+
+    def of_query(self, text: str) -> Vectors:
+        """The query's vector, (d,) float32."""
+        vector: Vectors = encode(self.encoder, [text], kind="query")[0]
+        return vector
+
+    def of(self, candidates: Candidates) -> Vectors:
+        """(n, d) float32 unit rows; NaN for a document that is gone, or left at the deadline."""
+        rows = np.full((len(candidates), self.encoder.dimension), np.nan, dtype=np.float32)
+        held = held_by(self.corpus, candidates)
+        if self.corpus is not None and held.any():
+            rows[held] = self.corpus.vectors_for(candidates.ids[held].tolist())
+        brought = np.flatnonzero(~held)
+        if brought.size:
+            documents = candidates.source.get_many(candidates.ids[brought].tolist())
+            there = [(at, doc.text) for at, doc in zip(brought.tolist(), documents) if doc]
+            made = self._cache.fetch(
+                [text for _, text in there],
+                lambda texts: list(encode(self.encoder, texts, kind="passage")),
+                stop=stop_at(candidates.deadline),
+            )
+            for (at, _), row in zip(there, made):
+                if row is not None:
+                    rows[at] = row
+        return rows
+
+    def rescored(self, candidates: Candidates, name: str, *, blend: float = 1.0) -> Candidates:
+        """The candidates by the cosine of their vector with the query's."""
+        query = self.of_query(candidates.query.text)
+        values = (self.of(candidates) @ query).astype(np.float64)
+        return candidates.scored(name, values, blend=blend).noted(**late(values, candidates))
+
+
+def held_by(corpus: Any, candidates: Candidates) -> NDArray[np.bool_]:
+    """(n,) which candidates' documents come from the corpus, as the first source that has them."""
+    source = candidates.source
+    if corpus is None:
+        return np.zeros(len(candidates), dtype=bool)
+    if not isinstance(source, Overlay):
+        return np.full(len(candidates), source is corpus)
+    held = np.ones(len(candidates), dtype=bool)
+    ids = candidates.ids.tolist()
+    for part in source.sources:
+        if part is corpus:
+            return held & np.array([id in corpus for id in ids])
+        held &= np.array([document is None for document in part.get_many(ids)])
+    return np.zeros(len(candidates), dtype=bool)
+
+
+def encode(encoder: Encoder, texts: Sequence[str], *, kind: Kind) -> Vectors:
+    """The encoder's vectors, (n, d) float32 unit rows.
+
+    Raises:
+        ConfigurationError: They have another shape than promised, or a value is not finite.
+    """
+    rows = encoder.encode(texts, kind=kind)
+    return checked_vectors(rows, rows=len(texts), dimension=encoder.dimension, name=encoder.name)
+
+
+def stop_at(deadline: float | None) -> Callable[[], bool] | None:
+    """Whether the deadline, in monotonic seconds, is over, as a question to ask again."""
+    return None if deadline is None else lambda: time.monotonic() >= deadline
+
+
+def late(values: Scores, candidates: Candidates) -> dict[str, int]:
+    """The note of a stage that left candidates unscored at the deadline; empty if it left none."""
+    stop = stop_at(candidates.deadline)
+    unscored = int(np.isnan(values).sum())
+    return {"unscored": unscored} if unscored and stop is not None and stop() else {}
+
+
+def _encoder(corpus: Corpus | None, spec: EncoderSpec) -> Encoder:
+    if spec is not None or corpus is None:
+        return load_encoder(spec)
+    if corpus.encoder is None:
+        raise ConfigurationError(
+            "this corpus keeps no vectors (it was opened with encoder=None); "
+            "open it with an encoder, or use BM25 alone"
+        )
+    return corpus.encoder
