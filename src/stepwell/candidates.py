@@ -283,7 +283,10 @@ def below(tail: Scores, head: Scores) -> Scores:
     """The tail's scores moved so that none is above the head's lowest; the order stays."""
     if not tail.size or not head.size:
         return tail
-    return tail - max(tail.max() - head.min(), 0.0)
+    lowest = head.min()
+    moved = tail - max(tail.max() - lowest, 0.0)
+    # The subtraction rounds: the first of the tail may end a hair above.
+    return np.minimum(moved, lowest)
 
 
 def _firsts(ids: Ids, order: NDArray[np.intp]) -> NDArray[np.intp]:

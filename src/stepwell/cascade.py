@@ -23,7 +23,7 @@ from stepwell.attempt import (
     passed_record,
     raised,
 )
-from stepwell.candidates import Candidates, check_k
+from stepwell.candidates import Candidates, Dropped, check_k
 from stepwell.documents import Document, Query
 from stepwell.errors import (
     ConfigurationError,
@@ -240,7 +240,7 @@ class Cascade:
         """Yield (stage, candidates), receive what came of it, return the end and the records."""
         records: list[StageRecord] = []
         for position, stage in enumerate(self.stages):
-            idle, skipped = idle_reason(stage, candidates), _late(candidates)
+            idle, skipped = idle_reason(stage, candidates), _late(stage, candidates)
             if idle or skipped:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
                 records.append(passed_record(stage, position, status, idle or skipped, candidates))
@@ -392,9 +392,9 @@ def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> N
             raise ConfigurationError(f"on_failure[{name!r}] must be 'raise' or 'skip': {policy!r}")
 
 
-def _late(candidates: Candidates) -> str:
+def _late(stage: Stage, candidates: Candidates) -> str:
     """Why a stage must not start: recall always does, or there would be no answer at all."""
-    if candidates.deadline is None or candidates.fresh:
+    if candidates.deadline is None or candidates.fresh or getattr(stage, "guards", False):
         return ""
     return "deadline" if time.monotonic() >= candidates.deadline else ""
 
@@ -424,5 +424,11 @@ def _passed_on(stage: Stage, after: Candidates) -> Candidates:
 
 
 def _as_one_stage(final: Candidates, records: list[StageRecord]) -> Candidates:
-    dropped = tuple(each for record in records for each in record.dropped)
-    return replace(final, children=tuple(records), dropped=dropped)
+    """The end of a nested cascade; nothing that came before a verdict of it is next in line."""
+    dropped: list[Dropped] = []
+    for record in records:
+        if record.decides:
+            dropped = [replace(each, cut=False) for each in (*dropped, *record.dropped)]
+        else:
+            dropped += record.dropped
+    return replace(final, children=tuple(records), dropped=tuple(dropped))

@@ -61,10 +61,10 @@ class Query:
 
     Args:
         text: The question; blank recalls nothing.
-        filter: Only documents whose metadata matches may be answered.
+        filter: Only documents whose metadata matches may be answered; a mapping is parsed.
 
     Raises:
-        InputError: The text is not a string.
+        InputError: The text is not a string, or the filter is unknown.
     """
 
     text: str
@@ -73,6 +73,7 @@ class Query:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise InputError(f"a query must be a string, not {type(self.text).__name__}")
+        object.__setattr__(self, "filter", Filter.parse(self.filter))
 
     @property
     def is_blank(self) -> bool:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from stepwell.candidates import Candidates, Dropped
+import numpy as np
+
+from stepwell.candidates import Candidates, Dropped, below
 from stepwell.documents import Document, Query, Source
 from stepwell.trace import StageRecord, Trace
 
@@ -126,7 +128,7 @@ def _in_line(final: Candidates, records: list[StageRecord]) -> Iterator[_Place]:
     for record in reversed(records):
         if record.decides:
             return
-        for dropped in record.dropped:
+        for dropped in reversed(record.dropped):
             if not dropped.cut:
                 return
             for place in _next(record.name, dropped, lowest):
@@ -142,7 +144,7 @@ def _final(final: Candidates) -> Iterator[_Place]:
 
 
 def _next(stage: str, dropped: Dropped, lowest: float) -> Iterator[_Place]:
-    score = dropped.score - max(float(dropped.score.max()) - lowest, 0.0)
+    score = below(dropped.score, np.array([lowest]))
     for at, id in enumerate(dropped.ids.tolist()):
         ranks = {**_ranks(dropped.stage_ranks, at), stage: int(dropped.ranks[at])}
         yield id, float(score[at]), _scores(dropped.scores, at), ranks

@@ -75,6 +75,16 @@ class Decides(Protocol):
     decides: bool
 
 
+@runtime_checkable
+class Guards(Protocol):
+    """A stage that runs even when the deadline is over: the answer would be wrong without it.
+
+    True of filters, thresholds and cuts, which take no time; not of what only improves an order.
+    """
+
+    guards: bool
+
+
 class FunctionStage:
     """A function of candidates as a stage; made by `@stage`."""
 

@@ -29,6 +29,7 @@ class Dedupe:
     """
 
     decides = True
+    guards = True
 
     def __init__(self, *, near: float | None = None, name: str = "dedupe") -> None:
         if near is not None and not 0.0 < near <= 1.0:

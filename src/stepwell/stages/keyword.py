@@ -39,6 +39,7 @@ class Keyword:
 
     recall_only = False
     decides = True
+    guards = True
 
     def __init__(
         self,

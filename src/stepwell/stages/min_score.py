@@ -27,6 +27,7 @@ class MinScore:
     """
 
     decides = True
+    guards = True
 
     def __init__(self, threshold: float, *, of: str | None = None, name: str = "min-score") -> None:
         if not math.isfinite(threshold):

@@ -18,6 +18,7 @@ class TopK:
     """
 
     decides = True
+    guards = True
 
     def __init__(self, k: int, *, name: str = "top-k") -> None:
         self.name = name
