@@ -33,7 +33,7 @@ class EmbeddedScorer:
     def __init__(self, *, max_length: int | None = None, max_windows: int = 4) -> None:
         """Make a scorer that reads up to `max_windows` windows of `max_length` tokens."""
         self.max_length = checked_length(max_length)
-        if isinstance(max_windows, bool) or not isinstance(max_windows, int) or max_windows < 1:
+        if type(max_windows) is not int or max_windows < 1:
             raise ConfigurationError(f"max_windows must be 1 or more, not {max_windows!r}")
         self.max_windows = max_windows
         self._model = embedded()

@@ -107,6 +107,6 @@ def checked_length(length: int | None, /) -> int:
     most = int(manifest()["positions"])
     if length is None:
         return LENGTH
-    if isinstance(length, bool) or not isinstance(length, int) or not 8 <= length <= most:
+    if type(length) is not int or not 8 <= length <= most:
         raise ConfigurationError(f"max_length must be 8 to {most} tokens, not {length!r}")
     return length

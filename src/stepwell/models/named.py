@@ -113,7 +113,7 @@ class NamedScorer:
             MissingExtraError: The extra ``sentence-transformers`` is not installed.
             ConfigurationError: There is no such model, or the hub cannot be reached.
         """
-        if isinstance(max_windows, bool) or not isinstance(max_windows, int) or max_windows < 1:
+        if type(max_windows) is not int or max_windows < 1:
             raise ConfigurationError(f"max_windows must be 1 or more, not {max_windows!r}")
         self.max_windows = max_windows
         self._model = _handle("CrossEncoder", model, backend, device, revision, max_length)

@@ -1,0 +1,1 @@
+"""Trains the embedded models: data, mined candidates, the joint ranker, its packaging."""

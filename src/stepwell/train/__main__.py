@@ -1,0 +1,80 @@
+"""One seeded command from data to packaged weights: ``python -m stepwell.train``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from stepwell.train.data import Collection, collections
+from stepwell.train.export import package
+from stepwell.train.fit import Recipe, fit
+from stepwell.train.judge import by_ranker, held_out
+from stepwell.train.mine import Mined, mine
+from stepwell.train.model import JointRanker, Trunk
+
+log = logging.getLogger("stepwell.train")
+
+QUESTIONS = {"nfcorpus": 2590, "vespa-docs": 5000, "squad": 4500, "medquad": 2500}
+HELD_OUT = {"nfcorpus": 150, "vespa-docs": 300, "squad": 250, "medquad": 150}
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+
+
+def options() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(prog="python -m stepwell.train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of collections (BEIR)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the packaged models")
+    parser.add_argument("--steps", type=int, default=Recipe().steps, help="optimiser steps")
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 lets it choose")
+    parser.add_argument("--judge", type=int, default=100, help="held-out questions a collection")
+    return parser.parse_args()
+
+
+def prepare(trunk: Trunk, found: list[Collection], seed: int, /) -> list[Mined]:
+    """Return the collections with their states and mined candidates."""
+    ready = []
+    for collection in found:
+        began = time.monotonic()
+        sizes = {"train": QUESTIONS[collection.name], "held": HELD_OUT[collection.name]}
+        ready.append(mine(trunk, collection, seed=seed, **sizes))
+        log.info("%s mined in %.0f s", collection.name, time.monotonic() - began)
+    return ready
+
+
+def sample(found: list[Collection], /, *, each: int = 25) -> list[tuple[str, str]]:
+    """Return questions with a relevant passage, to calibrate the quantisation on."""
+    return [
+        (question.text, collection.passages[next(iter(question.relevant))])
+        for collection in found
+        for question in collection.train[:each]
+    ]
+
+
+def main() -> None:
+    """Mine, train, judge and package."""
+    given = options()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(given.seed)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    trunk = Trunk()
+    found = collections(given.data, seed=given.seed)
+    mined = prepare(trunk, found, given.seed)
+    recipe = Recipe(steps=given.steps, seed=given.seed)
+    ranker = fit(JointRanker(trunk), mined, recipe)
+    log.info("nDCG@10 held out, by weight of the ranker %s", WEIGHTS)
+    for each in mined:
+        log.info("%s %s", each.name, held_out(each, by_ranker(ranker), WEIGHTS, most=given.judge))
+    notes = {"recipe": asdict(recipe), "data": [each.name for each in mined]}
+    made = package(trunk, ranker, given.out, pairs=sample(found), **notes)
+    log.info("packaged %s at %s", made["revision"], given.out)
+
+
+if __name__ == "__main__":
+    main()
