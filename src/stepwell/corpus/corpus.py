@@ -1,0 +1,465 @@
+"""`Corpus`: where documents live durably, with the indexes kept in step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stepwell.candidates import check_k
+from stepwell.corpus.lexical import Scores
+from stepwell.corpus.matching import every_row
+from stepwell.corpus.opening import Options, opened
+from stepwell.corpus.placing import Placer, Text
+from stepwell.corpus.record import Rows
+from stepwell.corpus.store import State, Store
+from stepwell.corpus.upkeep import Report, session, verify
+from stepwell.corpus.vectors import search_exact
+from stepwell.corpus.writing import BATCH, BATCH_ENCODED, Writer, batches, content_hash, locked
+from stepwell.documents import Document
+from stepwell.errors import CorpusError, InputError
+from stepwell.filters import Filter
+from stepwell.models.loading import EMBEDDED, EncoderSpec
+from stepwell.models.protocols import Encoder, Vectors
+
+FilterSpec = Mapping[str, Any] | Filter | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search of a corpus returns.
+
+    Attributes:
+        ids: Best first.
+        scores: (n,) float64, higher is better, never increasing.
+    """
+
+    ids: list[str]
+    scores: Scores
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Corpus:
+    """Documents with a term index and vectors; made by `Corpus.open`.
+
+    One writer at a time, any number of readers, in threads and processes. What a call to `add`,
+    `upsert` or `delete` wrote when it returns (or reports progress) outlives a kill at any moment.
+
+    Example:
+        >>> with Corpus.temporary(encoder=None) as corpus:
+        ...     corpus.add([Document("a1", "Rotate the logs."), Document("a2", "Page the team.")])
+        ...     corpus.search_text("rotating logs", 5).ids
+        2
+        ['a1']
+    """
+
+    def __init__(self, store: Store, options: Options, repaired: list[str]) -> None:
+        self._store = store
+        self._options = options
+        self._repaired = repaired
+        self._discard: Callable[[], Any] | None = None
+        self._writing = threading.local()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: EncoderSpec = EMBEDDED,
+        analyzer: str | None = None,
+        vectors: str | None = None,
+        create: bool = True,
+        read_only: bool = False,
+        lock_timeout: float = 10.0,
+    ) -> Corpus:
+        """Open the corpus in a folder; make it if there is none.
+
+        Args:
+            path: The folder.
+            encoder: What makes the vectors: "embedded", a model's name, an `Encoder`, a callable;
+                None for a corpus without vectors, or to read one without its encoder.
+            analyzer: How texts become terms: a language, "plain" or "code". As recorded, or
+                "english" for a new corpus, if None.
+            vectors: How vectors are searched: "exact", "chroma", or the URL of a Chroma server. As
+                recorded, or "exact" for a new corpus, if None.
+            create: Whether to make a corpus where there is none.
+            read_only: Whether nothing is written, not even a repair.
+            lock_timeout: Seconds that a write waits for the writer before it.
+
+        Raises:
+            CorpusError: The folder holds no corpus, one of a newer format, or one of another
+                encoder, analyzer or kind of vectors; or it is damaged and may not be written.
+            ConfigurationError: An unknown encoder, analyzer or kind of vectors.
+        """
+        options = Options(encoder, analyzer, vectors, create, read_only, lock_timeout)
+        store, known, repaired = opened(Path(path), options)
+        return cls(store, known, repaired)
+
+    @classmethod
+    def temporary(
+        cls,
+        *,
+        encoder: EncoderSpec = EMBEDDED,
+        analyzer: str | None = None,
+        vectors: str | None = None,
+    ) -> Corpus:
+        """A corpus in a folder of its own that is removed when it is closed."""
+        folder = tempfile.mkdtemp(prefix="stepwell-")
+        try:
+            corpus = cls.open(folder, encoder=encoder, analyzer=analyzer, vectors=vectors)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        corpus._discard = weakref.finalize(corpus, shutil.rmtree, folder, True)
+        return corpus
+
+    def close(self) -> None:
+        """Let go of every file; a temporary corpus is removed."""
+        self._store.close()
+        if self._discard is not None:
+            self._discard()
+
+    def __enter__(self) -> Corpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Corpus({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy is the same folder, opened again.
+        o = self._options
+        return _reopened, (str(self.path), o.encoder, o.read_only, o.lock_timeout)
+
+    # -- facts -----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    @property
+    def analyzer(self) -> str:
+        """The name of what makes terms of texts."""
+        return self._store.analyzer.name
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What makes the vectors; None when there is none at hand."""
+        return self._options.model
+
+    @property
+    def repaired(self) -> tuple[str, ...]:
+        """What was found damaged and made anew since this corpus was opened."""
+        return tuple(self._repaired)
+
+    def verify(self) -> Report:
+        """Compare the record with every index, reading all of them."""
+        return self._store.settled(lambda _: verify(self._store))
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def add(
+        self, documents: Iterable[Document], *, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Add documents with new ids.
+
+        They are taken as they are needed and written in batches, each whole or not at all.
+
+        Args:
+            documents: Any iterable.
+            progress: Called with the number of documents acknowledged so far, after each batch.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            InputError: An id exists or repeats, a document cannot be kept, or its vector is NaN;
+                nothing of its batch was written.
+            CorpusError: The corpus is read-only, or another writer holds it.
+        """
+        return self._put(documents, progress, replace=False)
+
+    def upsert(
+        self, documents: Iterable[Document], *, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Add documents, replacing those of the same ids; of two in one call, the later counts.
+
+        Args:
+            documents: As in `add`.
+            progress: As in `add`.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            InputError: As in `add`, but for ids.
+            CorpusError: As in `add`.
+        """
+        return self._put(documents, progress, replace=True)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents; ids that the corpus does not hold are passed over.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            CorpusError: As in `add`.
+        """
+        if isinstance(ids, str):
+            raise InputError(f"delete takes a list of ids, not the string {ids!r}")
+        with self._session() as writer:
+            return writer.remove(list(dict.fromkeys(ids)))
+
+    def _put(
+        self,
+        documents: Iterable[Document],
+        progress: Callable[[int], object] | None,
+        *,
+        replace: bool,
+    ) -> int:
+        size = BATCH if self.encoder is None else BATCH_ENCODED
+        done = 0
+        with self._session() as writer:
+            for batch in batches(documents, size, repeats=replace):
+                done += writer.put(batch, replace=replace)
+                if progress is not None:
+                    progress(done)
+        return done
+
+    @contextmanager
+    def _session(self) -> Iterator[Writer]:
+        if self._store.read_only:
+            raise CorpusError(
+                f"corpus {str(self.path)!r} was opened read-only; open it without read_only=True"
+            )
+        with (
+            locked(self.path, timeout=self._options.lock_timeout),
+            session(self._store, self._placer(), self._repaired) as writer,
+        ):
+            yield writer
+
+    def _placer(self) -> Placer | None:
+        space = self._store.state().space
+        if not space:
+            return None
+        if self.encoder is None:
+            raise CorpusError(
+                f"corpus {str(self.path)!r} was opened with encoder=None but has vectors; open it "
+                "with its encoder to write to it"
+            )
+        return Placer(self._store, self.encoder, space=space)
+
+    # -- documents -------------------------------------------------------------------------
+
+    def get(self, id: str) -> Document | None:
+        """The document of this id, or None."""
+        return self.get_many([id])[0]
+
+    def get_many(self, ids: Sequence[str], /) -> list[Document | None]:
+        """The documents with these ids, in this order; None where there is none."""
+        return self._store.record.get_many(ids)
+
+    def documents(self, filter: FilterSpec = None) -> Iterator[Document]:
+        """All documents, in the order they were written, or those that a filter matches."""
+        parsed = Filter.parse(filter)
+        rows = self._store.settled(lambda state: self._rows(state, parsed))
+        for start in range(0, len(rows), 512):
+            yield from self._store.record.documents_at(rows[start : start + 512].tolist())
+
+    def match(self, filter: FilterSpec, k: int | None = None) -> list[str]:
+        """The ids of documents whose metadata matches, in the order they were written.
+
+        Raises:
+            InputError: The filter is unknown or k below 1.
+        """
+        parsed, limit = Filter.parse(filter), check_k(k, error=InputError)
+        return self._store.settled(
+            lambda state: self._named(self._rows(state, parsed)[:limit], None)[0]
+        )
+
+    def __len__(self) -> int:
+        return self._store.state().count
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and bool(self._store.record.rows_of([id])[0] >= 0)
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.documents()
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def search_text(
+        self, text: str, k: int, *, filter: FilterSpec = None, phrase: bool = False
+    ) -> Found:
+        """The best documents by BM25; a filter changes no score. Ties go to the earlier one.
+
+        Args:
+            text: Plain words: nothing in it is read as query syntax.
+            k: How many at most.
+            filter: See `stepwell.filters`.
+            phrase: Whether the words must stand together, in this order.
+
+        Raises:
+            InputError: k is below 1 or the filter unknown.
+        """
+        limit = check_k(k, error=InputError) or 1
+        parsed = Filter.parse(filter)
+        return self._store.settled(lambda state: self._by_text(state, text, limit, parsed, phrase))
+
+    def score_text(self, text: str, ids: Sequence[str]) -> Scores:
+        """(n,) float64 BM25 of these documents; 0 where no term of the text occurs."""
+        return self._store.settled(lambda state: self._text_scores(state, text, ids))
+
+    def search_vector(self, vector: ArrayLike, k: int, *, filter: FilterSpec = None) -> Found:
+        """The documents nearest to a vector, by cosine. Ties go to the earlier one.
+
+        Args:
+            vector: (d,) of any length but zero.
+            k: How many at most.
+            filter: See `stepwell.filters`.
+
+        Raises:
+            InputError: k is below 1, the filter unknown, or the vector of another dimension or NaN.
+            CorpusError: The corpus has no vectors.
+        """
+        limit = check_k(k, error=InputError) or 1
+        parsed = Filter.parse(filter)
+        query = self._checked_vector(vector)
+        return self._store.settled(lambda state: self._by_vector(state, query, limit, parsed))
+
+    def vectors_of(self, ids: Sequence[str]) -> Vectors:
+        """(n, d) float32 stored vectors; a row of NaN where there is none.
+
+        Raises:
+            CorpusError: The corpus has no vectors.
+        """
+        self._dimension()
+        return self._store.settled(lambda state: self._stored(state, ids))
+
+    def vectors_for(self, ids: Sequence[str]) -> Vectors:
+        """`vectors_of`, but a document without a vector is encoded now, and its vector kept.
+
+        Raises:
+            CorpusError: The corpus has no vectors.
+        """
+        vectors = self.vectors_of(ids)
+        lacking = np.flatnonzero(np.isnan(vectors[:, :1]).any(axis=1))
+        documents = self.get_many([ids[at] for at in lacking.tolist()])
+        texts = {
+            content_hash(document.text): Text(document.id, document.text)
+            for document in documents
+            if document is not None
+        }
+        if not texts or self.encoder is None or self._store.read_only:
+            return vectors
+        with self._session() as writer:
+            writer.place(texts)
+        return self.vectors_of(ids)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _by_text(
+        self, state: State, text: str, k: int, filter: Filter | None, phrase: bool
+    ) -> Found:
+        lexical = self._store.lexical(state)
+        query = lexical.query(text, phrase=phrase)
+        allowed = self._store.allowed(state, filter)
+        limit = k
+        while query is not None:
+            rows, scores = lexical.search(query, limit, allowed=allowed)
+            ids, kept = self._named(rows, scores)
+            # Rows that were replaced a moment ago may still be found; their places are refilled.
+            if len(ids) >= k or len(rows) < limit:
+                return Found(ids[:k], kept[:k])
+            limit *= 2
+        return Found([], np.empty(0))
+
+    def _text_scores(self, state: State, text: str, ids: Sequence[str]) -> Scores:
+        lexical = self._store.lexical(state)
+        rows = self._store.record.rows_of(ids)
+        scores = np.zeros(len(ids))
+        query = lexical.query(text)
+        known = np.unique(rows[rows >= 0])
+        if query is None or not len(known):
+            return scores
+        found, values = lexical.score(query, known)
+        order = np.argsort(found)
+        found, values = found[order], values[order]
+        if len(found):
+            at = np.minimum(np.searchsorted(found, rows), len(found) - 1)
+            hit = found[at] == rows
+            scores[hit] = values[at[hit]]
+        return scores
+
+    def _by_vector(self, state: State, query: Vectors, k: int, filter: Filter | None) -> Found:
+        places = self._store.places(state)
+        allowed = self._store.allowed(state, filter)
+        if allowed is not None:
+            places = places.among(allowed)
+        at, scores = search_exact(places.matrix, query, places.slots, k)
+        return Found(*self._named(places.rows[at], scores))
+
+    def _stored(self, state: State, ids: Sequence[str]) -> Vectors:
+        places = self._store.places(state)
+        slots = places.slots_of(self._store.record.rows_of(ids))
+        vectors = np.full((len(ids), places.matrix.shape[1]), np.nan, np.float32)
+        there = slots >= 0
+        vectors[there] = places.matrix[slots[there]]
+        return vectors
+
+    def _named(self, rows: Rows, scores: Scores | None) -> tuple[list[str], Scores]:
+        """Ids of those rows that the record still holds, with their scores."""
+        ids = self._store.record.ids_of(rows.tolist())
+        kept = np.zeros(len(ids)) if scores is None else scores
+        if None not in ids:
+            return [id for id in ids if id is not None], kept
+        there = np.array([id is not None for id in ids], np.bool_)
+        return [id for id in ids if id is not None], kept[there]
+
+    def _rows(self, state: State, filter: Filter | None) -> Rows:
+        allowed = self._store.allowed(state, filter)
+        if allowed is not None:
+            return allowed
+        with self._store.record.reading() as connection:
+            return every_row(connection)
+
+    def _dimension(self) -> int:
+        space = self._store.state().space
+        if not space:
+            raise CorpusError(
+                f"corpus {str(self.path)!r} has no vectors: it was made with encoder=None; give "
+                "it some with corpus.reencode('embedded'), or any other encoder"
+            )
+        return self._store.file(space).dimension
+
+    def _checked_vector(self, vector: ArrayLike) -> NDArray[np.float32]:
+        query = np.asarray(vector, np.float32)
+        dimension = self._dimension()
+        if query.shape != (dimension,):
+            raise InputError(
+                f"a query vector must have shape ({dimension},) here, not {query.shape}"
+            )
+        if not np.isfinite(query).all():
+            raise InputError("the query vector has NaN or infinity in it; mend the encoder")
+        return query
+
+
+def _reopened(path: str, encoder: EncoderSpec, read_only: bool, lock_timeout: float) -> Corpus:
+    return Corpus.open(
+        path, encoder=encoder, create=False, read_only=read_only, lock_timeout=lock_timeout
+    )

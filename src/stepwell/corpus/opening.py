@@ -1,0 +1,190 @@
+"""What stands behind `Corpus.open`: is it a corpus, is it ours to read, what must be caught up."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stepwell.corpus.analyzers import analyzer
+from stepwell.corpus.lexical import Lexical
+from stepwell.corpus.placing import Placer
+from stepwell.corpus.record import FILE, FORMAT, Record, fact
+from stepwell.corpus.store import Store
+from stepwell.corpus.upkeep import catch_up, damage
+from stepwell.corpus.writing import LOCK, locked
+from stepwell.errors import CorpusError
+from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
+from stepwell.models.protocols import Encoder
+
+_FIRST = "lexical-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a corpus is to be opened, as in `Corpus.open`; `model` is the encoder once loaded."""
+
+    encoder: EncoderSpec
+    analyzer: str | None
+    vectors: str | None
+    create: bool
+    read_only: bool
+    lock_timeout: float
+    model: Encoder | None = None
+
+
+def opened(path: Path, options: Options) -> tuple[Store, Options, list[str]]:
+    """Open or make a corpus.
+
+    Returns:
+        The store, the options as they hold now, and what had to be repaired.
+    """
+    if options.analyzer is not None:
+        analyzer(options.analyzer)
+    if not is_corpus(path):
+        _make(path, options)
+    _check_record(path)
+    store = Store(path, read_only=options.read_only)
+    try:
+        known = _agreed(store, options)
+        return store, known, _caught_up(store, known)
+    except BaseException:
+        store.close()
+        raise
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether the folder holds a record."""
+    return (path / FILE).is_file()
+
+
+def _make(path: Path, options: Options) -> None:
+    where = repr(str(path))
+    if path.exists() and not path.is_dir():
+        raise CorpusError(f"{where} is a file, not a corpus; name a folder")
+    if path.exists() and any(not _ours(entry.name) for entry in path.iterdir()):
+        raise CorpusError(
+            f"{where} is a folder of other things, not a corpus; name a new or an empty folder"
+        )
+    if options.read_only or not options.create:
+        raise CorpusError(f"there is no corpus at {where}; index documents into it first")
+    encoder = None if options.encoder is None else load_encoder(options.encoder)
+    space = (encoder.name, encoder.dimension) if encoder is not None else None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CorpusError(f"{where} cannot be made: {error}") from error
+    with locked(path, timeout=options.lock_timeout):
+        if is_corpus(path):  # someone else made it meanwhile
+            return
+        shutil.rmtree(path / _FIRST, ignore_errors=True)
+        name = options.analyzer or "english"
+        Lexical.create(path / _FIRST, analyzer=analyzer(name))
+        facts = {"analyzer": name, "vectors": options.vectors or "exact", "lexical": _FIRST}
+        Record.create(path, facts, space)
+
+
+def _ours(name: str) -> bool:
+    """Whether a file is one that a killed `_make` leaves behind."""
+    return name in (LOCK, _FIRST) or name.startswith(FILE)
+
+
+def _check_record(path: Path) -> None:
+    where = repr(str(path))
+    try:
+        connection = sqlite3.connect(f"{(path / FILE).absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            version = fact(connection, "format")
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            raise CorpusError(
+                f"{where} is no corpus of Stepwell: {FILE} is another file"
+            ) from error
+        return  # read-only media: the record opens it another way and says what is wrong
+    except sqlite3.DatabaseError as error:
+        raise CorpusError(
+            f"the record of corpus {where} is damaged ({error}); restore {FILE} from a backup, or "
+            "index the documents again into a new folder"
+        ) from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise CorpusError(
+            f"corpus {where} has format {version}, this version of Stepwell reads up to {FORMAT}; "
+            "upgrade it: pip install -U stepwell"
+        )
+
+
+def _agreed(store: Store, options: Options) -> Options:
+    """The options with what is recorded filled in; an error where they contradict it."""
+    recorded = store.record.meta()
+    where = repr(str(store.path))
+    for name in ("analyzer", "vectors"):
+        asked = getattr(options, name)
+        if asked is not None and asked != recorded[name]:
+            raise CorpusError(
+                f"corpus {where} was made with {name}={recorded[name]!r}, not {asked!r}; open it "
+                f"without {name}=, or index the documents into a new folder"
+            )
+    known = replace(options, analyzer=recorded["analyzer"], vectors=recorded["vectors"])
+    space = store.state().space
+    if options.encoder is None or (not space and options.encoder == EMBEDDED):
+        return known
+    encoder = load_encoder(options.encoder)
+    if not space:
+        raise CorpusError(
+            f"corpus {where} has no vectors; open it with encoder=None and give it some with "
+            f"corpus.reencode(...)"
+        )
+    with store.record.reading() as connection:
+        name, dimension = connection.execute(
+            "SELECT encoder, dimension FROM spaces WHERE space = ?", (space,)
+        ).fetchone()
+    if (encoder.name, encoder.dimension) != (name, dimension):
+        raise CorpusError(
+            f"the vectors of corpus {where} are of encoder {name!r} ({dimension} dimensions), not "
+            f"of {encoder.name!r} ({encoder.dimension}); open it with that encoder, or open it "
+            "with encoder=None and change it with corpus.reencode(...)"
+        )
+    return replace(known, model=encoder)
+
+
+def _caught_up(store: Store, options: Options) -> list[str]:
+    """Bring the indexes into step, unless another writer is at it, who will have done so."""
+    repaired: list[str] = []
+    if options.read_only:
+        _check_readable(store)
+        return repaired
+    # A folder that someone is rebuilding cannot be read yet: then wait, otherwise do not.
+    usable = (store.path / store.state().lexical / "meta.json").exists()
+    try:
+        with locked(store.path, timeout=0 if usable else options.lock_timeout):
+            catch_up(store, placer_of(store, options), repaired)
+    except CorpusError:
+        if not usable or not _is_locked(store.path):
+            raise
+    return repaired
+
+
+def placer_of(store: Store, options: Options) -> Placer | None:
+    """What makes the corpus' vectors, when it has some and the encoder is at hand."""
+    space = store.state().space
+    return Placer(store, options.model, space=space) if space and options.model else None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with locked(path, timeout=0):
+            return False
+    except CorpusError:
+        return True
+
+
+def _check_readable(store: Store) -> None:
+    problem = damage(store.path / store.state().lexical)
+    if problem:
+        raise CorpusError(
+            f"the term index of corpus {str(store.path)!r} cannot be used: {problem}; open the "
+            "corpus once without read_only=True to rebuild it from the record"
+        )

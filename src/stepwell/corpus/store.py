@@ -1,0 +1,226 @@
+"""What readers share: the record and, for each state of it, the indexes that show that state."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.corpus.analyzers import analyzer
+from stepwell.corpus.lexical import Lexical
+from stepwell.corpus.matching import matching_rows
+from stepwell.corpus.record import Record, Rows
+from stepwell.corpus.vectors import Slots, VectorFile
+from stepwell.filters import Filter
+
+_FILTERS = 32  # filters whose rows are remembered
+_TRIES = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where the record stands; a change of it, by any process, changes `version`.
+
+    Attributes:
+        version: Counts every change.
+        epoch: Counts the changes that did more than append.
+        count: Documents held.
+        lexical: Name of the folder of the term index.
+        space: Number of the encoder's vectors; 0 for none.
+    """
+
+    version: int
+    epoch: int
+    count: int
+    lexical: str
+    space: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Which documents have vectors, and where.
+
+    Attributes:
+        rows: (n,) int64 ascending.
+        slots: (n,) int64, the slot of each in the matrix.
+        matrix: (m, d) float16, mapped from the file.
+    """
+
+    rows: Rows
+    slots: Slots
+    matrix: NDArray[np.float16]
+
+    def slots_of(self, rows: Rows) -> Slots:
+        """(len(rows),) the slot of each row; -1 where it has none."""
+        if not len(self.rows):
+            return np.full(len(rows), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[at] == rows, self.slots[at], -1)
+
+    def among(self, allowed: Rows) -> Places:
+        """Only those of the (ascending) rows."""
+        at = np.searchsorted(allowed, self.rows)
+        keep = (
+            allowed[np.minimum(at, len(allowed) - 1)] == self.rows
+            if len(allowed)
+            else np.zeros(len(self.rows), np.bool_)
+        )
+        return Places(self.rows[keep], self.slots[keep], self.matrix)
+
+
+class Store:
+    """A corpus' folder, opened; safe to use from many threads.
+
+    Args:
+        path: The folder, which holds a record.
+        read_only: Whether nothing may be written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.record = Record(path, read_only=read_only)
+        self.read_only = read_only
+        self.analyzer = analyzer(str(self.record.fact("analyzer")))
+        self._lock = threading.Lock()
+        self._lexical: tuple[str, int, Lexical] | None = None
+        self._places: tuple[State, Places] | None = None
+        self._file: tuple[int, VectorFile] | None = None
+        self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self.record.close()
+        with self._lock:
+            self._lexical = self._places = self._file = None
+            self._filters.clear()
+
+    # -- states ----------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Where the record stands now."""
+        with self.record.reading() as connection:
+            facts = dict(
+                connection.execute(
+                    "SELECT key, value FROM meta "
+                    "WHERE key IN ('version', 'epoch', 'count', 'lexical', 'space')"
+                )
+            )
+        return State(**facts)
+
+    def settled(self, answer: Callable[[State], T]) -> T:
+        """An answer during which the record did not change.
+
+        Indexes are older or newer than the record for a moment when another thread or process
+        writes; an answer that such a moment may have touched is asked for again.
+        """
+        state = self.state()
+        for _ in range(_TRIES):
+            try:
+                found = answer(state)
+            except (OSError, ValueError):
+                # A folder that was replaced meanwhile is gone; one that was not is damaged.
+                if self.state() == state:
+                    raise
+                state = self.state()
+                continue
+            after = self.state()
+            if after.version == state.version:
+                return found
+            state = after
+        return answer(self.state())
+
+    # -- indexes ---------------------------------------------------------------------------
+
+    def lexical(self, state: State) -> Lexical:
+        """The term index with everything of that state in it."""
+        with self._lock:
+            name, version, lexical = self._lexical or ("", -1, None)
+            if lexical is None or name != state.lexical:
+                lexical = Lexical.existing(self.path / state.lexical, analyzer=self.analyzer)
+            elif version != state.version:
+                lexical.reload()
+            self._lexical = (state.lexical, state.version, lexical)
+            return lexical
+
+    def file(self, space: int) -> VectorFile:
+        """The vectors of one encoder."""
+        with self._lock:
+            if self._file is None or self._file[0] != space:
+                with self.record.reading() as connection:
+                    (dimension,) = connection.execute(
+                        "SELECT dimension FROM spaces WHERE space = ?", (space,)
+                    ).fetchone()
+                self._file = (
+                    space,
+                    VectorFile(vectors_path(self.path, space), dimension=dimension),
+                )
+            return self._file[1]
+
+    def places(self, state: State) -> Places:
+        """Which documents have vectors, and where, in that state."""
+        file = self.file(state.space)
+        with self._lock:
+            known = self._places
+        if known is not None and known[0].version == state.version:
+            return known[1]
+        grown = known is not None and (known[0].epoch, known[0].space) == (state.epoch, state.space)
+        before = known[1] if known is not None and grown else None
+        places = self._load_places(state, file, before)
+        with self._lock:
+            self._places = (state, places)
+        return places
+
+    def forget_vectors(self) -> None:
+        """Map the vector file anew when it is next asked for."""
+        with self._lock:
+            self._file = self._places = None
+
+    def allowed(self, state: State, filter: Filter | None) -> Rows | None:
+        """The rows that a filter allows in that state; None when there is no filter."""
+        if filter is None:
+            return None
+        key = (state.version, filter)
+        with self._lock:
+            if key in self._filters:
+                self._filters.move_to_end(key)
+                return self._filters[key]
+        with self.record.reading() as connection:
+            rows = matching_rows(connection, filter)
+        with self._lock:
+            self._filters[key] = rows
+            while len(self._filters) > _FILTERS:
+                self._filters.popitem(last=False)
+        return rows
+
+    def _load_places(self, state: State, file: VectorFile, before: Places | None) -> Places:
+        last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
+        with self.record.reading() as connection:
+            pairs = np.array(
+                connection.execute(
+                    "SELECT row, slot FROM documents JOIN vectors USING (hash) "
+                    "WHERE space = ? AND row > ? ORDER BY row",
+                    (state.space, last),
+                ).fetchall(),
+                np.int64,
+            ).reshape(-1, 2)
+            (slots,) = connection.execute(
+                "SELECT slots FROM spaces WHERE space = ?", (state.space,)
+            ).fetchone()
+        rows, places = pairs[:, 0], pairs[:, 1]
+        if before is not None:
+            rows = np.concatenate([before.rows, rows])
+            places = np.concatenate([before.slots, places])
+        return Places(np.ascontiguousarray(rows), np.ascontiguousarray(places), file.view(slots))
+
+
+def vectors_path(folder: Path, space: int) -> Path:
+    """Where the vectors of one encoder are kept."""
+    return folder / f"vectors-{space}.f16"
