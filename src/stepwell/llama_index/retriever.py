@@ -1,0 +1,190 @@
+"""`CascadeRetriever`: a cascade as a LlamaIndex retriever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.ingestion import run_transformations
+from llama_index.core.schema import (
+    BaseNode,
+    IndexNode,
+    MetadataMode,
+    NodeWithScore,
+    QueryBundle,
+    TransformComponent,
+)
+
+from stepwell.candidates import check_k
+from stepwell.cascade import Cascade
+from stepwell.errors import ConfigurationError
+from stepwell.llama_index.events import dispatcher, report, watched
+from stepwell.llama_index.filters import FilterSpec, parse_filter
+from stepwell.llama_index.keeping import packed
+from stepwell.llama_index.nodes import scored_nodes
+from stepwell.llama_index.query import read_query
+from stepwell.llama_index.recursion import Resolving
+from stepwell.llama_index.stage import as_stage
+from stepwell.result import Result
+
+
+class CascadeRetriever(Resolving):
+    """Answers with the first k of a cascade.
+
+    Results are new `NodeWithScore` objects; scores are floats and never increase along the list.
+    A blank query is answered with nothing. Objects given here (`objects`, `object_map`) take the
+    place of their index nodes after the last stage; those of a retriever inside the cascade, before
+    the first re-scoring.
+
+    Args:
+        cascade: What to run; its first stage recalls.
+        k: How many nodes to answer.
+        filters: Only nodes whose metadata matches; a `CascadeQuery` may narrow this further.
+        deadline: Seconds for the whole; re-scoring stages are skipped when they are over.
+        detail_key: The metadata key under which an answered node, a copy then, says what each stage
+            made of it: `{"scores", "ranks", "degraded"}`. It is hidden from embedding and from the
+            language model. None answers nodes as they were indexed or retrieved.
+        trace: Also put the query's whole trace there.
+        callback_manager: As in every LlamaIndex retriever, like the three that follow.
+        object_map: Objects by the id of their index node.
+        objects: Index nodes with their objects.
+        verbose: Whether resolving objects prints.
+
+    Raises:
+        ConfigurationError: It is no cascade, or k is below 1.
+        InputError: A filter that cannot be honoured.
+    """
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        k: int = 5,
+        *,
+        filters: FilterSpec = None,
+        deadline: float | None = None,
+        detail_key: str | None = "stepwell",
+        trace: bool = False,
+        callback_manager: CallbackManager | None = None,
+        object_map: Mapping[str, Any] | None = None,
+        objects: Sequence[IndexNode] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        if not isinstance(cascade, Cascade):
+            raise ConfigurationError(f"cascade must be a Cascade, not {cascade!r}")
+        check_k(k)
+        self.cascade = cascade
+        self.k = k
+        self.filters = parse_filter(filters)
+        self.deadline = deadline
+        self.detail_key = detail_key
+        self.trace = trace
+        super().__init__(
+            callback_manager=callback_manager,
+            object_map=dict(object_map or {}),
+            objects=list(objects) if objects is not None else None,
+            verbose=verbose,
+        )
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Sequence[BaseNode],
+        path: str | os.PathLike[str] | None = None,
+        k: int = 5,
+        *,
+        transformations: Sequence[TransformComponent] = (),
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        **options: Any,
+    ) -> CascadeRetriever:
+        """Index documents or nodes, and retrieve from them by the recommended cascade.
+
+        Args:
+            documents: Taken as they are, unless `transformations` split them. A node whose id is
+                in the corpus already takes its place.
+            path: Where the corpus lives, made if absent; None for one that ends with the process.
+            k: How many nodes to answer.
+            transformations: Such as `[SentenceSplitter()]`, run first.
+            metadata_mode: Which text of a node is searched and read.
+            **options: As in the class.
+        """
+        from stepwell.corpus import Corpus
+
+        nodes: Sequence[BaseNode] = documents
+        if transformations:
+            nodes = run_transformations(list(documents), list(transformations))
+        objects = {
+            node.index_id: node.obj
+            for node in nodes
+            if isinstance(node, IndexNode) and node.obj is not None
+        }
+        corpus = Corpus.temporary() if path is None else Corpus.open(path)
+        corpus.upsert([packed(node, metadata_mode) for node in nodes])
+        object_map = {**objects, **options.pop("object_map", {})}
+        return cls(Cascade.default(corpus, k=max(k, 10)), k, object_map=object_map, **options)
+
+    @classmethod
+    def from_retriever(
+        cls,
+        existing: BaseRetriever | BaseIndex[Any],
+        k: int = 5,
+        **options: Any,
+    ) -> CascadeRetriever:
+        """Re-rank what a retriever or an index that you already run finds.
+
+        Args:
+            existing: Recalls, see `as_stage`; the recommended cascade scores what it found.
+            k: How many nodes to answer.
+            **options: As in the class.
+        """
+        rescoring = Cascade.default(k=max(k, 10)).stages
+        return cls(Cascade([as_stage(existing), *rescoring]), k, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "callback_manager": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.callback_manager = CallbackManager()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CascadeRetriever:
+        """A copy that shares the cascade, its corpus and its models."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        cascade, ask = self._plan(query_bundle)
+        return self._answer(cascade.search(**ask))
+
+    @dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        cascade, ask = self._plan(query_bundle)
+        return self._answer(await cascade.asearch(**ask))
+
+    def _plan(self, bundle: QueryBundle) -> tuple[Cascade, dict[str, Any]]:
+        query, limits = read_query(bundle, k=self.k, filters=self.filters, deadline=self.deadline)
+        return watched(self.cascade, bundle, self.callback_manager), {"query": query, **limits}
+
+    def _answer(self, result: Result) -> list[NodeWithScore]:
+        report(result)
+        return scored_nodes(result, detail_key=self.detail_key, trace=self.trace)
+
+    def _object_of(self, node: IndexNode) -> Any:
+        # An object that the node itself still carries was resolved by the stage that recalled it.
+        return self.object_map.get(node.index_id)
+
+    def _retrieve_from_object(
+        self, obj: Any, query_bundle: QueryBundle, score: float
+    ) -> list[NodeWithScore]:
+        found = super()._retrieve_from_object(obj, query_bundle, score)
+        return [NodeWithScore(node=each.node, score=score) for each in found]
+
+    async def _aretrieve_from_object(
+        self, obj: Any, query_bundle: QueryBundle, score: float
+    ) -> list[NodeWithScore]:
+        found = await super()._aretrieve_from_object(obj, query_bundle, score)
+        return [NodeWithScore(node=each.node, score=score) for each in found]
