@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class BM25:
         elif backend == "tantivy":
             if corpus is not None:
                 need_corpus(corpus, name, "search_text", "score_text")
-            self.corpus = corpus
+            self.corpus = cast("Corpus | None", corpus)
         else:
             raise ConfigurationError(f"backend must be 'tantivy' or 'rank-bm25', not {backend!r}")
 
@@ -63,7 +63,7 @@ class BM25:
         """Recall, or score the set; a blank query recalls nothing and leaves a set as it is."""
         query = candidates.query
         if candidates.fresh:
-            corpus = need_recall(self.corpus, self.name)
+            corpus: Corpus | Okapi = need_recall(self.corpus, self.name)
             if query.is_blank:
                 return candidates.recalled(self.name, [], [], source=corpus)
             k = need_depth(self.k, corpus)

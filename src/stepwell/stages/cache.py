@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from stepwell.documents import well_formed
 from stepwell.models.protocols import Vectors
 
 BATCH = 32
@@ -49,7 +48,10 @@ class ContentCache:
             make: Makes the arrays of some texts, in order.
             stop: Asked before each batch; what is left then stays None.
         """
-        keys = [blake2b(well_formed(text).encode(), digest_size=16).digest() for text in texts]
+        keys = [
+            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            for text in texts
+        ]
         found = self._lookup(keys)
         missing = {key: text for key, text in zip(keys, texts) if key not in found}
         left = list(missing.items())

@@ -84,4 +84,5 @@ def _apart(texts: list[list[str] | None], near: float) -> NDArray[np.bool_]:
 
 
 def _runs(text: list[str]) -> set[tuple[str, ...]]:
-    return {tuple(text[at : at + SHINGLE]) for at in range(max(len(text) - SHINGLE + 1, 1))}
+    starts = range(max(len(text) - SHINGLE + 1, 1)) if text else ()
+    return {tuple(text[at : at + SHINGLE]) for at in starts}

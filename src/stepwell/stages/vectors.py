@@ -52,19 +52,23 @@ class PassageVectors:
         held = held_by(self.corpus, candidates)
         if self.corpus is not None and held.any():
             rows[held] = self.corpus.vectors_for(candidates.ids[held].tolist())
-        brought = np.flatnonzero(~held)
-        if brought.size:
-            documents = candidates.source.get_many(candidates.ids[brought].tolist())
-            there = [(at, doc.text) for at, doc in zip(brought.tolist(), documents) if doc]
-            made = self._cache.fetch(
-                [text for _, text in there],
-                lambda texts: list(encode(self.encoder, texts, kind="passage")),
-                stop=stop_at(candidates.deadline),
-            )
-            for (at, _), row in zip(there, made):
-                if row is not None:
-                    rows[at] = row
+        # A corpus that may not be written keeps no new vector, so it may lack some.
+        lacking = np.flatnonzero(np.isnan(rows[:, 0]))
+        if lacking.size:
+            self._fill(rows, lacking, candidates)
         return rows
+
+    def _fill(self, rows: Vectors, lacking: NDArray[np.intp], candidates: Candidates) -> None:
+        documents = candidates.source.get_many(candidates.ids[lacking].tolist())
+        there = [(at, doc.text) for at, doc in zip(lacking.tolist(), documents) if doc]
+        made = self._cache.fetch(
+            [text for _, text in there],
+            lambda texts: list(encode(self.encoder, texts, kind="passage")),
+            stop=stop_at(candidates.deadline),
+        )
+        for (at, _), row in zip(there, made):
+            if row is not None:
+                rows[at] = row
 
     def rescored(self, candidates: Candidates, name: str, *, blend: float = 1.0) -> Candidates:
         """The candidates by the cosine of their vector with the query's."""
@@ -81,10 +85,10 @@ def held_by(corpus: Any, candidates: Candidates) -> NDArray[np.bool_]:
     if not isinstance(source, Overlay):
         return np.full(len(candidates), source is corpus)
     held = np.ones(len(candidates), dtype=bool)
-    ids = candidates.ids.tolist()
+    holds, ids = corpus.__contains__, candidates.ids.tolist()
     for part in source.sources:
         if part is corpus:
-            return held & np.array([id in corpus for id in ids])
+            return held & np.array([holds(id) for id in ids])
         held &= np.array([document is None for document in part.get_many(ids)])
     return np.zeros(len(candidates), dtype=bool)
 
@@ -116,7 +120,7 @@ def _encoder(corpus: Corpus | None, spec: EncoderSpec) -> Encoder:
         return load_encoder(spec)
     if corpus.encoder is None:
         raise ConfigurationError(
-            "this corpus keeps no vectors (it was opened with encoder=None); "
-            "open it with an encoder, or use BM25 alone"
+            f"{corpus!r} was opened with encoder=None, so queries cannot be encoded; "
+            "open it with its encoder, or use BM25 alone"
         )
     return corpus.encoder

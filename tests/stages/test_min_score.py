@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepwell import Candidates, Cascade, ConfigurationError, Document, MinScore, stage
+
+VALUES = st.lists(st.one_of(st.just(math.nan), st.integers(-5, 5)), max_size=12)
+
+
+def scored(values):
+    documents = [Document(f"d{at}", "x") for at in range(len(values))]
+    return Candidates.of("q", documents).scored("model", values)
+
+
+@given(VALUES, st.integers(-5, 5))
+def test_it_keeps_what_reaches_the_threshold_of_a_stage(values, threshold):
+    """And nothing that the stage did not score."""
+    before = scored(values)
+    after = MinScore(threshold, of="model").run(before)
+    expected = [f"d{at}" for at, value in enumerate(values) if value >= threshold]
+    assert sorted(after.ids) == sorted(expected)
+    kept = [id for id in before.ids if id in expected]
+    assert after.ids.tolist() == kept
+
+
+@given(st.lists(st.integers(-5, 5), max_size=12), st.integers(-5, 5))
+def test_without_a_stage_the_score_that_orders_counts(values, threshold):
+    after = MinScore(threshold).run(scored(values))
+    assert after.score.tolist() == sorted([v for v in values if v >= threshold], reverse=True)
+
+
+def test_a_stage_that_never_scored_lets_nothing_pass_and_the_trace_says_why():
+    result = Cascade([MinScore(0.5, of="typo")]).rank("q", ["a", "b"], k=2)
+    assert result.ids == []
+    assert result.trace.why("0").reason == "not scored by typo"
+
+
+def test_what_it_drops_does_not_come_back():
+    @stage
+    def model(candidates):
+        return candidates.scored("model", [3.0, 2.0, 1.0])
+
+    result = Cascade([model, MinScore(2.0, of="model")]).rank("q", ["a", "b", "c"], k=3)
+    assert result.ids == ["0", "1"]
+    assert result.trace.why("2").reason == "model score below 2"
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf])
+def test_a_threshold_that_is_no_number_is_refused(threshold):
+    with pytest.raises(ConfigurationError, match="threshold"):
+        MinScore(threshold)
+
+
+def test_repr():
+    assert repr(MinScore(0.5)) == "MinScore(0.5)"
+    assert repr(MinScore(2, of="bm25")) == "MinScore(2, of='bm25')"
