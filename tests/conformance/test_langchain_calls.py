@@ -248,8 +248,8 @@ async def test_15_stages_see_the_whole_batch() -> None:
 async def test_16_threads(make: Any) -> None:
     """Sixteen threads on one instance answer as one does."""
     retriever = make()
-    questions = QUESTIONS * 8
-    expected = [shape(retriever.invoke(query, k=3)) for query in QUESTIONS] * 8
+    questions = QUESTIONS * 4
+    expected = [shape(retriever.invoke(query, k=3)) for query in QUESTIONS] * 4
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(lambda query: shape(retriever.invoke(query, k=3)), questions))
     assert found == expected

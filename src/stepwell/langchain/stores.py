@@ -29,11 +29,16 @@ AT_ONCE = 8
 _USUAL = 100
 # Deeper than this stores refuse, or time out.
 _DEEPEST = 10_000
-_SEARCH: dict[ScoreKind, str] = {
-    "similarity": "similarity_search_with_score",
-    "distance": "similarity_search_with_score",
-    "relevance": "similarity_search_with_relevance_scores",
-    "rank": "similarity_search",
+# Sync and async. The public search by relevance warns, whole documents in the warning, when a score
+# is outside 0 to 1; the one that a store implements does not.
+_SEARCH: dict[ScoreKind, tuple[str, str]] = {
+    "similarity": ("similarity_search_with_score", "asimilarity_search_with_score"),
+    "distance": ("similarity_search_with_score", "asimilarity_search_with_score"),
+    "relevance": (
+        "_similarity_search_with_relevance_scores",
+        "_asimilarity_search_with_relevance_scores",
+    ),
+    "rank": ("similarity_search", "asimilarity_search"),
 }
 
 
@@ -124,11 +129,13 @@ class StoreStage:
         query = candidates.query
         if query.is_blank:
             return recalled(candidates, self.name, [])
+        search, _ = _SEARCH[self.score]
         run = begin(self.retriever, query.text, child_config(query, self.name))
         try:
             asked: dict[str, Any] | None = self._first(query)
             while asked is not None:
-                found = getattr(self._store, _SEARCH[self.score])(query.text, **asked)
+                answer = getattr(self._store, search)(query.text, **asked)
+                found = self._read(answer)
                 kept = self._kept(query, found)
                 asked = self._deeper(query, asked, found, kept)
         except BaseException as error:
@@ -143,11 +150,13 @@ class StoreStage:
         about = known(self._store)
         if query.is_blank or (about is not None and about.blocks):
             return await asyncio.to_thread(self.run, candidates)
+        _, search = _SEARCH[self.score]
         run = await abegin(self.retriever, query.text, achild_config(query, self.name))
         try:
             asked: dict[str, Any] | None = self._first(query)
             while asked is not None:
-                found = await getattr(self._store, f"a{_SEARCH[self.score]}")(query.text, **asked)
+                answer = await getattr(self._store, search)(query.text, **asked)
+                found = self._read(answer)
                 kept = self._kept(query, found)
                 asked = self._deeper(query, asked, found, kept)
         except BaseException as error:  # a cancelled search ends its run too
@@ -166,26 +175,32 @@ class StoreStage:
         return self.retriever.vectorstore
 
     def _first(self, query: Query) -> dict[str, Any]:
-        own = self.retriever.search_kwargs
+        own = {**self.retriever.search_kwargs}
+        if self.retriever.search_type == "similarity_score_threshold":
+            own.pop("score_threshold", None)  # applied in `_read`
         push = {} if query.filter is None else pushed(self._store, self.filter, own, query.filter)
         return {**own, **push, "k": self.k}
 
-    def _kept(self, query: Query, found: Sequence[Any]) -> Found:
-        """The first k that the filter allows, with a score that is higher for better."""
+    def _read(self, answer: Sequence[Any]) -> Found:
+        """What the store answered, with a score that is higher for better."""
+        if self.score == "rank":
+            return scored(answer)
+        sign = -1.0 if self.score == "distance" else 1.0
+        found = [(document, sign * float(score)) for document, score in answer]
+        _check_direction(self._store, self.score, [score for _, score in found])
+        lowest = self.retriever.search_kwargs.get("score_threshold")
+        if lowest is None or self.retriever.search_type != "similarity_score_threshold":
+            return found
+        return [(document, score) for document, score in found if score >= lowest]
+
+    def _kept(self, query: Query, found: Found) -> Found:
         allowed = query.filter
-        pairs = scored(found) if self.score == "rank" else list(found)
-        if self.score == "distance":
-            pairs = [(document, -score) for document, score in pairs]
-        _check_direction(self._store, self.score, [score for _, score in pairs])
-        kept = [
-            (document, float(score))
-            for document, score in pairs
-            if allowed is None or allowed.matches(document.metadata)
-        ]
-        return kept[: self.k]
+        if allowed is not None:
+            found = [each for each in found if allowed.matches(each[0].metadata)]
+        return found[: self.k]
 
     def _deeper(
-        self, query: Query, asked: dict[str, Any], found: Sequence[Any], kept: Found
+        self, query: Query, asked: dict[str, Any], found: Found, kept: Found
     ) -> dict[str, Any] | None:
         """What to ask next, or None when there are enough, or no more to be had."""
         depth = asked["k"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 from stepwell.filters import And, Compare, Exists, Filter, Node, Not, Or
@@ -52,11 +53,25 @@ def _joined(parts: list[Where | None], *, all_hold: bool) -> Where | None:
 
 
 def _compare(node: Compare, *, negated: bool) -> Where | None:
-    if node.kind == "null" or (node.kind == "number" and abs(node.value) > 2**53):
-        return None  # no such value, or one that a 64-bit column rounds
-    if node.op == "$eq":
-        return {node.path: {"$ne" if negated else "$eq": node.value}}
+    value = node.value
+    if node.kind == "number":
+        if abs(value) > 2**53:
+            return None  # a 64-bit column rounds it
+        value, whole = _whole(node.op, value)
+    if node.op == "$eq" and node.kind != "null":
+        # Chroma takes the integer 2020 for 2020.5, so only the check after can tell them apart.
+        exact = node.kind != "number" or whole
+        return {node.path: {"$ne" if negated else "$eq": value}} if exact else None
     # A document without the field satisfies a negated order, which Chroma would leave out.
     if negated or node.kind != "number":
         return None
-    return {node.path: {node.op: node.value}}
+    return {node.path: {node.op: value}}
+
+
+def _whole(op: str, value: float) -> tuple[int, bool]:
+    """The integer that lets through all that the number does, and whether it is the number.
+
+    Chroma cuts the fraction off when it compares with an integer field.
+    """
+    rounded = math.floor(value) if op in ("$gt", "$gte") else math.ceil(value)
+    return rounded, rounded == value
