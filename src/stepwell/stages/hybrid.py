@@ -199,7 +199,10 @@ def _columns(
 def _finished(
     arms: Mapping[int, Future[Outcome]] | Mapping[int, asyncio.Future[Outcome]],
 ) -> dict[int, Outcome | None]:
-    return {at: arm.result() if arm.done() else None for at, arm in arms.items()}
+    # An arm that never started was cancelled, and counts as done.
+    return {
+        at: arm.result() if arm.done() and not arm.cancelled() else None for at, arm in arms.items()
+    }
 
 
 def _patience(
