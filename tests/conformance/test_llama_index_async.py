@@ -11,6 +11,7 @@ from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore
 from llama_index.vector_stores.chroma import ChromaVectorStore
+
 from stepwell import Cascade, CrossEncoder
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import (
@@ -40,7 +41,7 @@ class SlowQueries(PackagedEmbedding):
 
 
 async def opened_by_the_loop(waiting: Any, door: Door) -> list[NodeWithScore]:
-    """The answer of a call that can only end when the event loop, free meanwhile, opens the door."""
+    """The answer of a call that ends only when the event loop, free meanwhile, opens the door."""
     task = asyncio.ensure_future(waiting)
     while not door.entered.is_set():
         await asyncio.sleep(0.005)
@@ -78,9 +79,7 @@ async def test_30_many_at_once_agree_with_one_at_a_time() -> None:
     ranked = await asyncio.gather(
         *(made.apostprocess_nodes(scored(nodes()), query_str=each) for each in questions)
     )
-    assert ranked == [
-        made.postprocess_nodes(scored(nodes()), query_str=each) for each in questions
-    ]
+    assert ranked == [made.postprocess_nodes(scored(nodes()), query_str=each) for each in questions]
 
 
 async def test_30_a_cancelled_call_leaves_the_instance_usable() -> None:
@@ -98,7 +97,7 @@ async def test_30_a_cancelled_call_leaves_the_instance_usable() -> None:
 
 
 async def test_30_the_postprocessor_awaits_without_llama_indexs_default() -> None:
-    """Its asynchronous hook is its own, so that a stage with `arun` is awaited and not put in a thread."""
+    """Its asynchronous hook is its own: a stage with `arun` is awaited on the loop."""
 
     class Awaited:
         name = "awaited"

@@ -1,4 +1,4 @@
-"""LlamaIndex's engines, tools and evaluators run with both, below a mock language model: point 24."""
+"""Engines, tools and evaluators run with both, below a mock language model: point 24."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEng
 from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import RetrieverTool
+
 from stepwell import Cascade, CrossEncoder
 from stepwell.llama_index import CascadePostprocessor, CascadeQuery, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import QUESTION, nodes, vector_index

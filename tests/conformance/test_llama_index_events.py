@@ -13,6 +13,7 @@ from llama_index.core.instrumentation.events.retrieval import RetrievalStartEven
 from llama_index.core.instrumentation.span.base import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+
 from stepwell import BiEncoder, Candidates, Cascade, CrossEncoder, Hybrid, StageError, TopK
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import (
@@ -53,7 +54,7 @@ def reranks(ears: Ears) -> list[tuple[str, Any]]:
 
 
 async def test_29_one_pair_for_each_rescoring_stage(index: VectorStoreIndex) -> None:
-    """Recall and cuts are silent; each re-scoring has a start and an end, in order, also awaited."""
+    """Recall and cuts are silent; each re-scoring starts and ends, in order, also awaited."""
     retriever = CascadeRetriever(three(index), k=3)
     with listening() as ears:
         retriever.retrieve(QUESTION)
@@ -114,7 +115,7 @@ def test_29_balanced_when_there_is_nothing(index: VectorStoreIndex) -> None:
 
 @pytest.mark.parametrize("policy", ["raise", "skip"])
 def test_29_balanced_when_a_stage_fails(policy: Any) -> None:
-    """A failing stage ends too, with the nodes it was given, whether the failure is raised or not."""
+    """A failing stage ends too, with the nodes it was given, raised or not."""
     cascade = Cascade([Broken()], on_failure={"broken": policy})
     manager = CallbackManager([heard := Callbacks()])
     made = CascadePostprocessor(3, cascade, callback_manager=manager)

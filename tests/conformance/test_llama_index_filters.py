@@ -18,6 +18,7 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 from llama_index.vector_stores.chroma import ChromaVectorStore
+
 from stepwell import Cascade, Filter, Hybrid, InputError
 from stepwell.llama_index import CascadeQuery, CascadeRetriever, as_stage
 from stepwell.llama_index.filters import parse_filter, store_filters

@@ -1,4 +1,4 @@
-"""`CascadePostprocessor` keeps what LlamaIndex asks of a node postprocessor: points 23, 25-27, 32."""
+"""`CascadePostprocessor` keeps what LlamaIndex asks of a postprocessor: points 23, 25-27, 32."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from llama_index.core.schema import (
     QueryBundle,
     TextNode,
 )
+
 from stepwell import Cascade, ConfigurationError, CrossEncoder, InputError, TopK
 from stepwell.llama_index import CascadePostprocessor, CascadeQuery
 from tests.conformance.llama_index_parts import QUESTION, nodes, scored
@@ -161,7 +162,7 @@ def test_26_answers_are_new_with_plain_float_scores() -> None:
 
 
 def test_26_the_detail_is_hidden_from_models_and_can_be_left_out() -> None:
-    """Scores by stage lie under one key, in no model's text; without it the node is the one given."""
+    """Scores by stage lie under one key, in no model's text; without it the node is as given."""
     given = scored(nodes())
     for kept in CascadePostprocessor(3).postprocess_nodes(given, query_str=QUESTION):
         own = next(each.node for each in given if each.node_id == kept.node_id)
@@ -220,7 +221,7 @@ def test_27_embedding_text_is_read_by_default() -> None:
 
 
 def test_27_every_kind_of_node_is_ranked_and_kept() -> None:
-    """Multimodal, image, index and empty nodes keep their class and fields; a None score is fine."""
+    """Multimodal, image, index and empty nodes keep class and fields; a None score is fine."""
     given = [
         Node(id_="multi", text_resource=MediaResource(text="split the words")),
         Node(id_="bare"),

@@ -10,6 +10,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import CustomQueryEngine
 from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+
 from stepwell import Cascade, ConfigurationError, CrossEncoder, TopK
 from stepwell.llama_index import CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import QUESTION, nodes, scored, vector_index
@@ -113,7 +114,7 @@ def test_a_blank_query_recalls_nothing() -> None:
 
 
 def test_25_the_bundle_reaches_the_retriever_whole(index: VectorStoreIndex) -> None:
-    """Embedding strings, image path and vector reach it, and the caller's bundle stays as it was."""
+    """Embedding strings, image path and vector reach it; the caller's bundle stays as it was."""
     fixed = Fixed(scored(nodes()[:1]))
     bundle = QueryBundle("q", image_path="a.png", custom_embedding_strs=["x"], embedding=[0.5])
     CascadeRetriever(Cascade([as_stage(fixed)])).retrieve(bundle)
@@ -144,7 +145,7 @@ def indexed(index_id: str, obj: Any, score: float | None) -> NodeWithScore:
 
 
 def test_28_index_nodes_are_resolved_before_they_are_read() -> None:
-    """A node, a retriever and a query engine take the place of their index node; a missing one stays."""
+    """A node, a retriever, a query engine take their index node's place; a missing one stays."""
     inner = Fixed([NodeWithScore(node=TextNode(id_="nested", text="nested text"), score=0.4)])
     found = [
         indexed("node", TextNode(id_="child", text="child text"), 0.9),

@@ -41,12 +41,12 @@ class BundleQuery(Query):
 class Limits(TypedDict):
     """Keyword arguments of `Cascade.search` and `Cascade.rank`."""
 
-    k: int
+    k: int | None
     deadline: float | None
 
 
 def read_query(
-    bundle: QueryBundle, *, k: int, filters: FilterSpec = None, deadline: float | None = None
+    bundle: QueryBundle, *, k: int | None, filters: FilterSpec = None, deadline: float | None = None
 ) -> tuple[BundleQuery, Limits]:
     """What a bundle asks of the cascade: its text under both filters, its own limits first.
 

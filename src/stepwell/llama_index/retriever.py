@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
@@ -31,6 +31,11 @@ from stepwell.llama_index.recursion import Resolving
 from stepwell.llama_index.stage import as_stage
 from stepwell.result import Result
 
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+_OF_THE_CORPUS = ("encoder", "analyzer", "vectors")
+
 
 class CascadeRetriever(Resolving):
     """Answers with the first k of a cascade.
@@ -42,7 +47,7 @@ class CascadeRetriever(Resolving):
 
     Args:
         cascade: What to run; its first stage recalls.
-        k: How many nodes to answer.
+        k: How many nodes to answer; None answers what the last stage kept.
         filters: Only nodes whose metadata matches; a `CascadeQuery` may narrow this further.
         deadline: Seconds for the whole; re-scoring stages are skipped when they are over.
         detail_key: The metadata key under which an answered node, a copy then, says what each stage
@@ -54,6 +59,9 @@ class CascadeRetriever(Resolving):
         objects: Index nodes with their objects.
         verbose: Whether resolving objects prints.
 
+    Attributes:
+        corpus: What `from_documents` made, to add to or to close; else None.
+
     Raises:
         ConfigurationError: It is no cascade, or k is below 1.
         InputError: A filter that cannot be honoured.
@@ -62,7 +70,7 @@ class CascadeRetriever(Resolving):
     def __init__(
         self,
         cascade: Cascade,
-        k: int = 5,
+        k: int | None = 5,
         *,
         filters: FilterSpec = None,
         deadline: float | None = None,
@@ -82,6 +90,7 @@ class CascadeRetriever(Resolving):
         self.deadline = deadline
         self.detail_key = detail_key
         self.trace = trace
+        self.corpus: Corpus | None = None
         super().__init__(
             callback_manager=callback_manager,
             object_map=dict(object_map or {}),
@@ -92,45 +101,50 @@ class CascadeRetriever(Resolving):
     @classmethod
     def from_documents(
         cls,
-        documents: Sequence[BaseNode],
-        path: str | os.PathLike[str] | None = None,
-        k: int = 5,
+        documents: Iterable[BaseNode],
+        path: str | Path | None = None,
+        k: int | None = 5,
         *,
         transformations: Sequence[TransformComponent] = (),
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         **options: Any,
     ) -> CascadeRetriever:
-        """Index documents or nodes, and retrieve from them by the recommended cascade.
+        """Index documents or nodes, and answer from them by the recommended cascade.
 
         Args:
-            documents: Taken as they are, unless `transformations` split them. A node whose id is
-                in the corpus already takes its place.
-            path: Where the corpus lives, made if absent; None for one that ends with the process.
+            documents: What to index, not changed; whole, unless `transformations` split them.
+            path: A corpus on disk to open or make, into which the nodes are upserted; None makes a
+                temporary one, gone with the process.
             k: How many nodes to answer.
-            transformations: Such as `[SentenceSplitter()]`, run first.
+            transformations: Run first, such as `[SentenceSplitter()]`.
             metadata_mode: Which text of a node is searched and read.
-            **options: As in the class.
+            **options: Further arguments of the class, and `encoder`, `analyzer` and `vectors` for
+                `Corpus.open`.
+
+        Raises:
+            InputError: A node has metadata that JSON cannot hold, or is of a class that LlamaIndex
+                does not know.
+            CorpusError: The path holds no corpus that can be opened.
         """
         from stepwell.corpus import Corpus
 
-        nodes: Sequence[BaseNode] = documents
+        nodes = list(documents)
         if transformations:
-            nodes = run_transformations(list(documents), list(transformations))
-        objects = {
-            node.index_id: node.obj
-            for node in nodes
-            if isinstance(node, IndexNode) and node.obj is not None
-        }
-        corpus = Corpus.temporary() if path is None else Corpus.open(path)
-        corpus.upsert([packed(node, metadata_mode) for node in nodes])
-        object_map = {**objects, **options.pop("object_map", {})}
-        return cls(Cascade.default(corpus, k=max(k, 10)), k, object_map=object_map, **options)
+            nodes = list(run_transformations(nodes, list(transformations)))
+        kept = {name: options.pop(name) for name in _OF_THE_CORPUS if name in options}
+        corpus = Corpus.temporary(**kept) if path is None else Corpus.open(path, **kept)
+        corpus.upsert(packed(node, metadata_mode) for node in nodes)
+        objects = {each.index_id: each.obj for each in nodes if _is_live(each)}
+        options["object_map"] = {**objects, **(options.get("object_map") or {})}
+        made = cls(Cascade.default(corpus, k=max(k or 0, 10)), k, **options)
+        made.corpus = corpus
+        return made
 
     @classmethod
     def from_retriever(
         cls,
         existing: BaseRetriever | BaseIndex[Any],
-        k: int = 5,
+        k: int | None = 5,
         **options: Any,
     ) -> CascadeRetriever:
         """Re-rank what a retriever or an index that you already run finds.
@@ -140,7 +154,7 @@ class CascadeRetriever(Resolving):
             k: How many nodes to answer.
             **options: As in the class.
         """
-        rescoring = Cascade.default(k=max(k, 10)).stages
+        rescoring = Cascade.default(k=max(k or 0, 10)).stages
         return cls(Cascade([as_stage(existing), *rescoring]), k, **options)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,3 +202,7 @@ class CascadeRetriever(Resolving):
     ) -> list[NodeWithScore]:
         found = await super()._aretrieve_from_object(obj, query_bundle, score)
         return [NodeWithScore(node=each.node, score=score) for each in found]
+
+
+def _is_live(node: BaseNode) -> TypeGuard[IndexNode]:
+    return isinstance(node, IndexNode) and node.obj is not None
