@@ -10,7 +10,7 @@ import numpy as np
 from stepwell.candidates import Candidates, Scores, check_k
 from stepwell.documents import Document
 from stepwell.errors import ConfigurationError
-from stepwell.stages.needs import need_corpus, need_depth, need_recall
+from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.okapi import Okapi
 from stepwell.stages.vectors import held_by
 
@@ -63,7 +63,8 @@ class BM25:
         """Recall, or score the set; a blank query recalls nothing and leaves a set as it is."""
         query = candidates.query
         if candidates.fresh:
-            corpus: Corpus | Okapi = need_recall(self.corpus, self.name)
+            if (corpus := self.corpus) is None:
+                raise no_corpus(self.name)
             if query.is_blank:
                 return candidates.recalled(self.name, [], [], source=corpus)
             k = need_depth(self.k, corpus)

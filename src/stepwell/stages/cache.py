@@ -48,10 +48,7 @@ class ContentCache:
             make: Makes the arrays of some texts, in order.
             stop: Asked before each batch; what is left then stays None.
         """
-        keys = [
-            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            for text in texts
-        ]
+        keys = [_key(text) for text in texts]
         found = self._lookup(keys)
         missing = {key: text for key, text in zip(keys, texts) if key not in found}
         left = list(missing.items())
@@ -81,3 +78,7 @@ class ContentCache:
                 self._bytes += array.nbytes
             while self._bytes > self.limit:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def _key(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

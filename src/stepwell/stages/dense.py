@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.candidates import Candidates, check_k
-from stepwell.stages.needs import need_corpus, need_depth, need_recall
+from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.vectors import PassageVectors
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Dense:
             if query.is_blank:
                 return candidates.top(self.k)
             return self._passages.rescored(candidates, self.name).top(self.k)
-        corpus = need_recall(self.corpus, self.name)
+        if (corpus := self.corpus) is None:
+            raise no_corpus(self.name)
         if query.is_blank:
             return candidates.recalled(self.name, [], [], source=corpus)
         vector = self._passages.of_query(query.text)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from stepwell.candidates import Candidates
 from stepwell.errors import ConfigurationError
-
-C = TypeVar("C")
 
 
 def need_candidates(candidates: Candidates, name: str) -> None:
@@ -36,18 +34,11 @@ def need_corpus(corpus: Any, name: str, *ability: str) -> None:
         )
 
 
-def need_recall(corpus: C | None, name: str) -> C:
-    """The corpus to recall from.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    if corpus is None:
-        raise ConfigurationError(
-            f"stage {name!r} has no corpus to recall from; "
-            "give it one, or bring documents with rank()"
-        )
-    return corpus
+def no_corpus(name: str) -> ConfigurationError:
+    """What to raise when a stage without a corpus is asked to recall."""
+    return ConfigurationError(
+        f"stage {name!r} has no corpus to recall from; give it one, or bring documents with rank()"
+    )
 
 
 def need_depth(k: int | None, corpus: Any) -> int:

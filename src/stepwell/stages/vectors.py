@@ -88,7 +88,8 @@ def held_by(corpus: Any, candidates: Candidates) -> NDArray[np.bool_]:
     holds, ids = corpus.__contains__, candidates.ids.tolist()
     for part in source.sources:
         if part is corpus:
-            return held & np.array([holds(id) for id in ids])
+            held &= np.array([holds(id) for id in ids])
+            return held
         held &= np.array([document is None for document in part.get_many(ids)])
     return np.zeros(len(candidates), dtype=bool)
 
