@@ -1,0 +1,52 @@
+"""The command line: `stepwell index`, `search`, `eval`, `demo`.
+
+Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
+error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
+is 2 for a call that cannot be honoured and 1 for anything else that fails.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import stepwell
+from stepwell.cli.demo import demo
+from stepwell.cli.evaluate import evaluate
+from stepwell.cli.index import index
+from stepwell.cli.search import search
+
+app = typer.Typer(
+    name="stepwell",
+    help="Staged recall and rerank for RAG.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(index)
+app.command()(search)
+app.command(name="eval")(evaluate)
+app.command()(demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"stepwell {stepwell.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Staged recall and rerank for RAG."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of `stepwell` and of `python -m stepwell`."""
+    app(prog_name="stepwell")

@@ -1,0 +1,86 @@
+"""`stepwell search`: one question to a corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stepwell.cascade import Cascade
+from stepwell.cli.tables import show_hits, trace_table
+from stepwell.cli.terminal import (
+    AsJson,
+    Debug,
+    Encoder,
+    encoder_named,
+    print_json,
+    reported,
+    say,
+    stdout,
+)
+from stepwell.corpus import Corpus
+from stepwell.errors import InputError
+from stepwell.result import Result
+from stepwell.stages.presets import DEFAULT, preset
+
+
+def search(
+    path: Annotated[Path, typer.Argument(help="The corpus.")],
+    query: Annotated[str, typer.Argument(help="The question.")],
+    k: Annotated[int, typer.Option("--k", "-k", help="How many documents.")] = 10,
+    preset_name: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="bm25, dense, hybrid, two-stage, classic or three-stage; by default three-stage, "
+            "or bm25 for a corpus without vectors.",
+        ),
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option("--filter", help="""As JSON, such as '{"path": "a.md"}'.""")
+    ] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds for the whole.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Show what each stage did.")] = False,
+    encoder: Encoder = "embedded",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Search a corpus."""
+    with reported(debug=debug, as_json=as_json):
+        wanted = _filter(filter)
+        with Corpus.open(path, encoder=encoder_named(encoder), create=False) as corpus:
+            for repair in corpus.repaired:
+                say(f"repaired: {repair}")
+            name = preset_name or (DEFAULT if corpus.encoder else "bm25")
+            cascade = Cascade(preset(name, corpus))
+            result = cascade.search(query, k=k, filter=wanted, deadline=deadline)
+    _show(result, trace=trace, as_json=as_json)
+
+
+def _filter(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--filter is not JSON: {text!r} ({error})") from error
+
+
+def _show(result: Result, *, trace: bool, as_json: bool) -> None:
+    if as_json:
+        found = {**result.to_dict(), "degraded": result.degraded}
+        if not trace:
+            del found["trace"]
+        print_json(found)
+        return
+    console = stdout()
+    if result.hits:
+        show_hits(console, result.hits)
+    else:
+        say("nothing found")
+    if trace:
+        console.print(trace_table(result.trace))
+    elif result.degraded:
+        say("degraded: a stage failed or ran out of time; --trace says which", style="yellow")

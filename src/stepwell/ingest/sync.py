@@ -1,0 +1,96 @@
+"""Bring a corpus in step with a source that was read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepwell.documents import Document
+from stepwell.errors import InputError
+from stepwell.ingest.reading import Reading
+
+if TYPE_CHECKING:
+    from stepwell.corpus import Corpus
+
+SOURCE = "_source"
+"""The metadata key that says which source a document came from."""
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What was done to the corpus, in documents."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+def sync(
+    corpus: Corpus, reading: Reading, *, progress: Callable[[int], None] | None = None
+) -> Synced:
+    """Add what is new, replace what has changed and delete what has vanished from a source.
+
+    Other documents of the corpus stay as they are. When the process is killed, a second run goes on
+    where the first was.
+
+    Args:
+        corpus: Open for writing.
+        reading: What the source holds now.
+        progress: Called with the number of the source's documents that are in the corpus, durably
+            and in every index.
+
+    Raises:
+        InputError: The corpus holds a document of the same id from elsewhere.
+    """
+    added = changed = done = 0
+    seen: set[str] = set()
+    for batch in _batches(reading):
+        known = corpus.get_many([document.id for document in batch])
+        new = [now for now, before in zip(batch, known) if before is None]
+        other = [now for now, before in zip(batch, known) if before is not None and before != now]
+        _check_owner(known, reading.source)
+        if new or other:
+            corpus.upsert([*new, *other])
+        added, changed, done = added + len(new), changed + len(other), done + len(batch)
+        seen.update(document.id for document in batch)
+        if progress is not None:
+            progress(done)
+    removed = _remove_vanished(corpus, reading, seen)
+    return Synced(added, changed, done - added - changed, removed)
+
+
+def _batches(reading: Reading) -> Iterator[list[Document]]:
+    documents = (
+        Document(document.id, document.text, {**document.metadata, SOURCE: reading.source})
+        for document in reading.documents
+    )
+    while batch := list(islice(documents, BATCH)):
+        yield batch
+
+
+def _check_owner(known: Sequence[Document | None], source: str) -> None:
+    for document in known:
+        owner = None if document is None else document.metadata.get(SOURCE)
+        if document is None or owner == source:
+            continue
+        if owner is None or Path(str(owner)).exists():
+            raise InputError(
+                f"the corpus holds a document {document.id!r} already, from "
+                f"{owner or 'elsewhere'}; index {source} into a corpus of its own"
+            )
+        # A folder that was moved: its documents are taken over.
+
+
+def _remove_vanished(corpus: Corpus, reading: Reading, seen: set[str]) -> int:
+    gone = [id for id in corpus.match({SOURCE: reading.source}) if id not in seen]
+    vanished = [
+        document.id
+        for document in corpus.get_many(gone)
+        if document is not None and reading.covers(document.metadata)
+    ]
+    return corpus.delete(vanished) if vanished else 0
