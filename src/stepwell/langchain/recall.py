@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.documents import Document as LangChainDocument
 from langchain_core.runnables import Runnable
@@ -26,6 +26,9 @@ from stepwell.langchain.stores import (
     pushed,
     scored,
 )
+
+if TYPE_CHECKING:
+    from stepwell.langchain.retriever import CascadeRetriever
 
 
 def as_stage(
@@ -60,8 +63,8 @@ def as_stage(
             documents; or a function from the `Filter` to keyword arguments for the search.
         id_key: Metadata key that identifies a document; by default `Document.id`, else its
             content.
-        score_key: Metadata key in which a retriever leaves a score, higher is better; without
-            one, `1 / (60 + rank)` is the score.
+        score_key: Metadata key in which a retriever leaves a score, higher is better; a
+            `CascadeRetriever`'s own is known. Without one, `1 / (60 + rank)` is the score.
 
     Raises:
         ConfigurationError: It is none of these, or the store does not say what its scores mean.
@@ -77,6 +80,8 @@ def as_stage(
             f"{type(existing).__name__} cannot recall: as_stage takes a LangChain vector store, "
             "retriever or Runnable that returns documents"
         )
+    if score_key is None and _is_cascade(existing):
+        score_key = existing.score_key
     return RetrieverStage(
         existing, k=k, name=name, filter=filter, id_key=id_key, score_key=score_key
     )
@@ -131,14 +136,15 @@ class RetrieverStage:
             return list(threads.map(self.run, many))
 
     def _arguments(self, query: Query) -> Mapping[str, Any]:
+        if _is_cascade(self.retriever):
+            depth = {} if self.k is None else {"k": self.k}
+            return {**depth, "filter": query.filter}
         if query.filter is None or self.filter == "after":
             return {}
         if isinstance(self.retriever, VectorStoreRetriever):
             return self._pushed_to_store(self.retriever, query.filter)
         if callable(self.filter):
             return self.filter(query.filter)
-        if _takes_filter(self.retriever):
-            return {"filter": query.filter}
         raise InputError(
             f"{self.name} cannot filter. Give as_stage its vector store instead, or say how it "
             "filters, filter=function, or check only what it returns, filter='after'"
@@ -179,7 +185,7 @@ def _is_plain_similarity(existing: Any) -> bool:
     )
 
 
-def _takes_filter(retriever: Any) -> bool:
+def _is_cascade(retriever: Any) -> TypeGuard[CascadeRetriever]:
     # Imported late: the retriever is built from stages like this one.
     from stepwell.langchain.retriever import CascadeRetriever
 
