@@ -1,6 +1,7 @@
 """The corpus: documents kept durably, with their term index and vectors in step."""
 
-from stepwell.corpus.corpus import Corpus, Found
-from stepwell.corpus.upkeep import Report
+from stepwell.corpus.corpus import Corpus
+from stepwell.corpus.reading import Found
+from stepwell.corpus.verifying import Report
 
 __all__ = ["Corpus", "Found", "Report"]

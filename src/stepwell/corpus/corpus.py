@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepwell.candidates import check_k
+from stepwell.corpus import reading
 from stepwell.corpus.lexical import Scores
-from stepwell.corpus.matching import every_row
 from stepwell.corpus.opening import Options, opened
 from stepwell.corpus.placing import Placer, Text
-from stepwell.corpus.record import Rows
-from stepwell.corpus.store import State, Store
-from stepwell.corpus.upkeep import Report, session, verify
-from stepwell.corpus.vectors import search_exact
+from stepwell.corpus.reading import Found
+from stepwell.corpus.rebuilding import compact, reencode
+from stepwell.corpus.store import Store
+from stepwell.corpus.upkeep import catch_up, session, sign
+from stepwell.corpus.verifying import Report, verify
 from stepwell.corpus.writing import BATCH, BATCH_ENCODED, Writer, batches, content_hash, locked
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
 from stepwell.filters import Filter
-from stepwell.models.loading import EMBEDDED, EncoderSpec
+from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder, Vectors
 
 FilterSpec = Mapping[str, Any] | Filter | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What a search of a corpus returns.
-
-    Attributes:
-        ids: Best first.
-        scores: (n,) float64, higher is better, never increasing.
-    """
-
-    ids: list[str]
-    scores: Scores
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Corpus:
@@ -69,7 +53,6 @@ class Corpus:
         self._options = options
         self._repaired = repaired
         self._discard: Callable[[], Any] | None = None
-        self._writing = threading.local()
 
     @classmethod
     def open(
@@ -168,7 +151,7 @@ class Corpus:
 
     def verify(self) -> Report:
         """Compare the record with every index, reading all of them."""
-        return self._store.settled(lambda _: verify(self._store))
+        return self._store.settled(lambda state: verify(self._store, state))
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -225,6 +208,45 @@ class Corpus:
         with self._session() as writer:
             return writer.remove(list(dict.fromkeys(ids)))
 
+    def reencode(
+        self, encoder: EncoderSpec, *, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Give the corpus vectors of another encoder; until all are there the old ones answer.
+
+        Killed in the middle, it goes on where it was when it is called again.
+
+        Args:
+            encoder: As in `open`; None takes the vectors away.
+            progress: Called with the number of texts encoded so far, after each batch.
+
+        Returns:
+            How many texts were encoded.
+
+        Raises:
+            InputError: The encoder gave NaN or another shape than it should.
+            CorpusError: As in `add`.
+        """
+        model = None if encoder is None else load_encoder(encoder)
+        with self._locked():
+            catch_up(self._store, None, self._repaired)
+            done = reencode(self._store, model, progress)
+            sign(self._store)
+        self._options = replace(self._options, encoder=encoder, model=model)
+        return done
+
+    def compact(self) -> None:
+        """Rewrite every file with nothing in it but what the corpus holds.
+
+        Afterwards scores and order are those of a corpus made anew from the same documents.
+
+        Raises:
+            CorpusError: As in `add`.
+        """
+        with self._locked():
+            catch_up(self._store, self._placer(), self._repaired)
+            compact(self._store)
+            sign(self._store)
+
     def _put(
         self,
         documents: Iterable[Document],
@@ -243,18 +265,18 @@ class Corpus:
 
     @contextmanager
     def _session(self) -> Iterator[Writer]:
+        with self._locked(), session(self._store, self._placer(), self._repaired) as writer:
+            yield writer
+
+    def _locked(self) -> AbstractContextManager[None]:
         if self._store.read_only:
             raise CorpusError(
                 f"corpus {str(self.path)!r} was opened read-only; open it without read_only=True"
             )
-        with (
-            locked(self.path, timeout=self._options.lock_timeout),
-            session(self._store, self._placer(), self._repaired) as writer,
-        ):
-            yield writer
+        return locked(self.path, timeout=self._options.lock_timeout)
 
     def _placer(self) -> Placer | None:
-        space = self._store.state().space
+        space = self._space()
         if not space:
             return None
         if self.encoder is None:
@@ -277,7 +299,7 @@ class Corpus:
     def documents(self, filter: FilterSpec = None) -> Iterator[Document]:
         """All documents, in the order they were written, or those that a filter matches."""
         parsed = Filter.parse(filter)
-        rows = self._store.settled(lambda state: self._rows(state, parsed))
+        rows = self._store.settled(lambda state: reading.rows(self._store, state, parsed))
         for start in range(0, len(rows), 512):
             yield from self._store.record.documents_at(rows[start : start + 512].tolist())
 
@@ -288,9 +310,7 @@ class Corpus:
             InputError: The filter is unknown or k below 1.
         """
         parsed, limit = Filter.parse(filter), check_k(k, error=InputError)
-        return self._store.settled(
-            lambda state: self._named(self._rows(state, parsed)[:limit], None)[0]
-        )
+        return self._store.settled(lambda state: reading.matched(self._store, state, parsed, limit))
 
     def __len__(self) -> int:
         return self._store.state().count
@@ -319,11 +339,13 @@ class Corpus:
         """
         limit = check_k(k, error=InputError) or 1
         parsed = Filter.parse(filter)
-        return self._store.settled(lambda state: self._by_text(state, text, limit, parsed, phrase))
+        return self._store.settled(
+            lambda state: reading.by_text(self._store, state, text, limit, parsed, phrase=phrase)
+        )
 
     def score_text(self, text: str, ids: Sequence[str]) -> Scores:
         """(n,) float64 BM25 of these documents; 0 where no term of the text occurs."""
-        return self._store.settled(lambda state: self._text_scores(state, text, ids))
+        return self._store.settled(lambda state: reading.text_scores(self._store, state, text, ids))
 
     def search_vector(self, vector: ArrayLike, k: int, *, filter: FilterSpec = None) -> Found:
         """The documents nearest to a vector, by cosine. Ties go to the earlier one.
@@ -340,7 +362,9 @@ class Corpus:
         limit = check_k(k, error=InputError) or 1
         parsed = Filter.parse(filter)
         query = self._checked_vector(vector)
-        return self._store.settled(lambda state: self._by_vector(state, query, limit, parsed))
+        return self._store.settled(
+            lambda state: reading.by_vector(self._store, state, query, limit, parsed)
+        )
 
     def vectors_of(self, ids: Sequence[str]) -> Vectors:
         """(n, d) float32 stored vectors; a row of NaN where there is none.
@@ -349,7 +373,7 @@ class Corpus:
             CorpusError: The corpus has no vectors.
         """
         self._dimension()
-        return self._store.settled(lambda state: self._stored(state, ids))
+        return self._store.settled(lambda state: reading.stored(self._store, state, ids))
 
     def vectors_for(self, ids: Sequence[str]) -> Vectors:
         """`vectors_of`, but a document without a vector is encoded now, and its vector kept.
@@ -373,79 +397,21 @@ class Corpus:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _by_text(
-        self, state: State, text: str, k: int, filter: Filter | None, phrase: bool
-    ) -> Found:
-        lexical = self._store.lexical(state)
-        query = lexical.query(text, phrase=phrase)
-        allowed = self._store.allowed(state, filter)
-        limit = k
-        while query is not None:
-            rows, scores = lexical.search(query, limit, allowed=allowed)
-            ids, kept = self._named(rows, scores)
-            # Rows that were replaced a moment ago may still be found; their places are refilled.
-            if len(ids) >= k or len(rows) < limit:
-                return Found(ids[:k], kept[:k])
-            limit *= 2
-        return Found([], np.empty(0))
+    def _space(self) -> int:
+        """The number of the corpus' vectors; 0 for none.
 
-    def _text_scores(self, state: State, text: str, ids: Sequence[str]) -> Scores:
-        lexical = self._store.lexical(state)
-        rows = self._store.record.rows_of(ids)
-        scores = np.zeros(len(ids))
-        query = lexical.query(text)
-        known = np.unique(rows[rows >= 0])
-        if query is None or not len(known):
-            return scores
-        found, values = lexical.score(query, known)
-        order = np.argsort(found)
-        found, values = found[order], values[order]
-        if len(found):
-            at = np.minimum(np.searchsorted(found, rows), len(found) - 1)
-            hit = found[at] == rows
-            scores[hit] = values[at[hit]]
-        return scores
-
-    def _by_vector(self, state: State, query: Vectors, k: int, filter: Filter | None) -> Found:
-        places = self._store.places(state)
-        allowed = self._store.allowed(state, filter)
-        if allowed is not None:
-            places = places.among(allowed)
-        at, scores = search_exact(places.matrix, query, places.slots, k)
-        return Found(*self._named(places.rows[at], scores))
-
-    def _stored(self, state: State, ids: Sequence[str]) -> Vectors:
-        places = self._store.places(state)
-        slots = places.slots_of(self._store.record.rows_of(ids))
-        vectors = np.full((len(ids), places.matrix.shape[1]), np.nan, np.float32)
-        there = slots >= 0
-        vectors[there] = places.matrix[slots[there]]
-        return vectors
-
-    def _named(self, rows: Rows, scores: Scores | None) -> tuple[list[str], Scores]:
-        """Ids of those rows that the record still holds, with their scores."""
-        ids = self._store.record.ids_of(rows.tolist())
-        kept = np.zeros(len(ids)) if scores is None else scores
-        if None not in ids:
-            return [id for id in ids if id is not None], kept
-        there = np.array([id is not None for id in ids], np.bool_)
-        return [id for id in ids if id is not None], kept[there]
-
-    def _rows(self, state: State, filter: Filter | None) -> Rows:
-        allowed = self._store.allowed(state, filter)
-        if allowed is not None:
-            return allowed
-        with self._store.record.reading() as connection:
-            return every_row(connection)
-
-    def _dimension(self) -> int:
+        Raises:
+            CorpusError: Another process gave the corpus vectors of another encoder.
+        """
         space = self._store.state().space
-        if not space:
-            raise CorpusError(
-                f"corpus {str(self.path)!r} has no vectors: it was made with encoder=None; give "
-                "it some with corpus.reencode('embedded'), or any other encoder"
-            )
-        return self._store.file(space).dimension
+        if space and self.encoder is not None:
+            name, _ = self._store.encoder_of(space)
+            if name != self.encoder.name:
+                raise CorpusError(
+                    f"corpus {str(self.path)!r} was given vectors of encoder {name!r} since it was "
+                    "opened; open it again with that encoder"
+                )
+        return space
 
     def _checked_vector(self, vector: ArrayLike) -> NDArray[np.float32]:
         query = np.asarray(vector, np.float32)
@@ -457,6 +423,15 @@ class Corpus:
         if not np.isfinite(query).all():
             raise InputError("the query vector has NaN or infinity in it; mend the encoder")
         return query
+
+    def _dimension(self) -> int:
+        space = self._space()
+        if not space:
+            raise CorpusError(
+                f"corpus {str(self.path)!r} has no vectors: it was made with encoder=None; give "
+                "it some with corpus.reencode('embedded'), or with any other encoder"
+            )
+        return self._store.file(space).dimension
 
 
 def _reopened(path: str, encoder: EncoderSpec, read_only: bool, lock_timeout: float) -> Corpus:

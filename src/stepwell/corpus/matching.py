@@ -107,8 +107,9 @@ def _rows(connection: sqlite3.Connection, node: Node) -> Rows:
         case Or(parts):
             found = [_rows(connection, part) for part in parts]
             return np.unique(np.concatenate(found)) if found else _none()
-        case Not(part):
-            return np.setdiff1d(every_row(connection), _rows(connection, part), True)
+        case Not(unwanted):
+            rows = _rows(connection, unwanted)
+            return np.setdiff1d(every_row(connection), rows, assume_unique=True)
 
 
 def _all_of(connection: sqlite3.Connection, parts: tuple[Node, ...]) -> Rows:
@@ -116,22 +117,19 @@ def _all_of(connection: sqlite3.Connection, parts: tuple[Node, ...]) -> Rows:
         return every_row(connection)
     # What must not hold is taken away from what does: no part needs every row of the corpus.
     wanted = [part for part in parts if not isinstance(part, Not)]
-    unwanted = [part.part for part in parts if isinstance(part, Not)]
+    denied = [node.part for node in parts if isinstance(node, Not)]
     rows = _rows(connection, wanted[0]) if wanted else every_row(connection)
     for other in wanted[1:]:
         rows = np.intersect1d(rows, _rows(connection, other), assume_unique=True)
-    for other in unwanted:
+    for other in denied:
         rows = np.setdiff1d(rows, _rows(connection, other), assume_unique=True)
     return rows
 
 
 def _compared(connection: sqlite3.Connection, node: Compare) -> Rows:
-    op: str | None = node.op
-    value = node.value
+    op, value = node.op, node.value
     if node.kind == "number" and isinstance(value, int) and not -_INT64 <= value < _INT64:
         op, value = _beyond(op, value)
-        if op is None:
-            return _none()
     # CAST keeps the bytes of a lone surrogate, so that it orders by code point like in Python.
     marker = "CAST(? AS TEXT)" if node.kind == "string" else "?"
     return _fetched(
@@ -145,7 +143,7 @@ def _compared(connection: sqlite3.Connection, node: Compare) -> Rows:
     )
 
 
-def _beyond(op: str, value: int) -> tuple[str | None, float]:
+def _beyond(op: str, value: int) -> tuple[str, float]:
     """The same comparison with a float, for an integer that SQLite cannot take.
 
     Only floats of the record can be near such a number, so its neighbours among floats decide.
@@ -157,7 +155,7 @@ def _beyond(op: str, value: int) -> tuple[str | None, float]:
     if near == value:
         return op, near
     if op == "$eq":
-        return None, 0.0
+        return op, math.nan  # equal to nothing
     if op in ("$gt", "$gte"):
         return "$gte", near if near > value else math.nextafter(near, math.inf)
     return "$lte", near if near < value else math.nextafter(near, -math.inf)

@@ -11,6 +11,7 @@ from stepwell.documents import Document
 from stepwell.errors import InputError
 
 _INT64 = 2**63
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def checked(document: Document) -> str:
@@ -30,7 +31,7 @@ def checked(document: Document) -> str:
     plain = dict(document.metadata)
     try:
         _check(plain, where, "")
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _JSON.encode(plain)
     except RecursionError:
         raise InputError(f"{where}: its metadata is nested too deeply; flatten it") from None
 

@@ -6,13 +6,16 @@ import shutil
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 from stepwell.corpus.analyzers import analyzer
+from stepwell.corpus.chroma import check_kind
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import FILE, FORMAT, Record, fact
 from stepwell.corpus.store import Store
-from stepwell.corpus.upkeep import catch_up, damage
+from stepwell.corpus.upkeep import catch_up
+from stepwell.corpus.verifying import damage
 from stepwell.corpus.writing import LOCK, locked
 from stepwell.errors import CorpusError
 from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
@@ -42,6 +45,8 @@ def opened(path: Path, options: Options) -> tuple[Store, Options, list[str]]:
     """
     if options.analyzer is not None:
         analyzer(options.analyzer)
+    if options.vectors is not None:
+        check_kind(options.vectors)
     if not is_corpus(path):
         _make(path, options)
     _check_record(path)
@@ -81,7 +86,9 @@ def _make(path: Path, options: Options) -> None:
         shutil.rmtree(path / _FIRST, ignore_errors=True)
         name = options.analyzer or "english"
         Lexical.create(path / _FIRST, analyzer=analyzer(name))
-        facts = {"analyzer": name, "vectors": options.vectors or "exact", "lexical": _FIRST}
+        kind = options.vectors or "exact"
+        chroma = "" if kind == "exact" else token_hex(6)
+        facts = {"analyzer": name, "vectors": kind, "lexical": _FIRST, "chroma": chroma}
         Record.create(path, facts, space)
 
 
@@ -137,10 +144,7 @@ def _agreed(store: Store, options: Options) -> Options:
             f"corpus {where} has no vectors; open it with encoder=None and give it some with "
             f"corpus.reencode(...)"
         )
-    with store.record.reading() as connection:
-        name, dimension = connection.execute(
-            "SELECT encoder, dimension FROM spaces WHERE space = ?", (space,)
-        ).fetchone()
+    name, dimension = store.encoder_of(space)
     if (encoder.name, encoder.dimension) != (name, dimension):
         raise CorpusError(
             f"the vectors of corpus {where} are of encoder {name!r} ({dimension} dimensions), not "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class Placer:
             InputError: The encoder gave NaN, infinity or another shape than it should.
         """
         with self._store.record.reading() as connection:
-            new = {h: t for h, t in texts.items() if not self._is_placed(connection, h)}
+            new = {h: t for h, t in texts.items() if self._slot(connection, h) < 0}
         if not new:
             return {}
         raw = self._encoder.encode([each.text for each in new.values()], kind="passage")
@@ -84,6 +84,14 @@ class Placer:
             "UPDATE spaces SET slots = ? WHERE space = ?", (at + len(fresh), self.space)
         )
 
+    def vectors(
+        self, connection: sqlite3.Connection, hashes: Sequence[bytes]
+    ) -> NDArray[np.float16]:
+        """(n, d) the vectors of texts that have one, within the transaction that gave it."""
+        slots = [self._slot(connection, hash) for hash in hashes]
+        matrix = self._store.file(self.space).view(max(slots, default=-1) + 1)
+        return matrix[np.array(slots, np.intp)]
+
     def unplaced(self) -> Iterator[dict[bytes, Text]]:
         """Texts of the record that have no vector, by content hash, in batches."""
         with self._store.record.reading() as connection:
@@ -104,8 +112,9 @@ class Placer:
                     )
                 }
 
-    def _is_placed(self, connection: sqlite3.Connection, hash: bytes) -> bool:
+    def _slot(self, connection: sqlite3.Connection, hash: bytes) -> int:
+        """The slot of a text's vector; -1 where it has none."""
         found = connection.execute(
-            "SELECT 1 FROM vectors WHERE space = ? AND hash = ?", (self.space, hash)
-        )
-        return found.fetchone() is not None
+            "SELECT slot FROM vectors WHERE space = ? AND hash = ?", (self.space, hash)
+        ).fetchone()
+        return int(found[0]) if found else -1

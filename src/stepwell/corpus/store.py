@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.corpus.analyzers import analyzer
+from stepwell.corpus.chroma import ChromaIndex
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import matching_rows
 from stepwell.corpus.record import Record, Rows
@@ -35,6 +36,7 @@ class State:
         count: Documents held.
         lexical: Name of the folder of the term index.
         space: Number of the encoder's vectors; 0 for none.
+        chroma: Token of the Chroma collection that holds them too; empty for none.
     """
 
     version: int
@@ -42,6 +44,7 @@ class State:
     count: int
     lexical: str
     space: int
+    chroma: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,17 +92,19 @@ class Store:
         self.record = Record(path, read_only=read_only)
         self.read_only = read_only
         self.analyzer = analyzer(str(self.record.fact("analyzer")))
+        self.kind = str(self.record.fact("vectors"))
         self._lock = threading.Lock()
         self._lexical: tuple[str, int, Lexical] | None = None
         self._places: tuple[State, Places] | None = None
         self._file: tuple[int, VectorFile] | None = None
+        self._index: ChromaIndex | None = None
         self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
 
     def close(self) -> None:
         """Let go of every file."""
         self.record.close()
         with self._lock:
-            self._lexical = self._places = self._file = None
+            self._lexical = self._places = self._file = self._index = None
             self._filters.clear()
 
     # -- states ----------------------------------------------------------------------------
@@ -110,7 +115,7 @@ class Store:
             facts = dict(
                 connection.execute(
                     "SELECT key, value FROM meta "
-                    "WHERE key IN ('version', 'epoch', 'count', 'lexical', 'space')"
+                    "WHERE key IN ('version', 'epoch', 'count', 'lexical', 'space', 'chroma')"
                 )
             )
         return State(**facts)
@@ -154,10 +159,7 @@ class Store:
         """The vectors of one encoder."""
         with self._lock:
             if self._file is None or self._file[0] != space:
-                with self.record.reading() as connection:
-                    (dimension,) = connection.execute(
-                        "SELECT dimension FROM spaces WHERE space = ?", (space,)
-                    ).fetchone()
+                _, dimension = self.encoder_of(space)
                 self._file = (
                     space,
                     VectorFile(vectors_path(self.path, space), dimension=dimension),
@@ -166,17 +168,61 @@ class Store:
 
     def places(self, state: State) -> Places:
         """Which documents have vectors, and where, in that state."""
-        file = self.file(state.space)
         with self._lock:
             known = self._places
         if known is not None and known[0].version == state.version:
             return known[1]
         grown = known is not None and (known[0].epoch, known[0].space) == (state.epoch, state.space)
-        before = known[1] if known is not None and grown else None
-        places = self._load_places(state, file, before)
+        places = self.load_places(state.space, known[1] if known is not None and grown else None)
         with self._lock:
             self._places = (state, places)
         return places
+
+    def load_places(self, space: int, before: Places | None = None) -> Places:
+        """Which documents have vectors of an encoder, and where.
+
+        Args:
+            space: The encoder's number.
+            before: What was known of it before documents were appended.
+        """
+        last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
+        with self.record.reading() as connection:
+            pairs = np.array(
+                connection.execute(
+                    "SELECT row, slot FROM documents JOIN vectors USING (hash) "
+                    "WHERE space = ? AND row > ? ORDER BY row",
+                    (space, last),
+                ).fetchall(),
+                np.int64,
+            ).reshape(-1, 2)
+            (slots,) = connection.execute(
+                "SELECT slots FROM spaces WHERE space = ?", (space,)
+            ).fetchone()
+        rows, at = np.ascontiguousarray(pairs.T)
+        if before is not None:
+            rows, at = np.concatenate([before.rows, rows]), np.concatenate([before.slots, at])
+        return Places(rows, at, self.file(space).view(slots))
+
+    def index(self, state: State) -> ChromaIndex | None:
+        """The Chroma collection that holds the vectors too; None when they are searched exactly."""
+        if self.kind == "exact" or not state.space:
+            return None
+        with self._lock:
+            if self._index is None or self._index.token != state.chroma:
+                self._index = self.chroma(state.chroma)
+            return self._index
+
+    def chroma(self, token: str) -> ChromaIndex:
+        """A Chroma collection of this corpus, made if there is none."""
+        return ChromaIndex(self.kind, folder=chroma_path(self.path, token), token=token)
+
+    def encoder_of(self, space: int) -> tuple[str, int]:
+        """Name and dimension of the encoder of a space."""
+        with self.record.reading() as connection:
+            name, dimension = connection.execute(
+                "SELECT encoder, dimension FROM spaces WHERE space = ?", (space,)
+            ).fetchone()
+        return str(name), int(dimension)
 
     def forget_vectors(self) -> None:
         """Map the vector file anew when it is next asked for."""
@@ -200,27 +246,12 @@ class Store:
                 self._filters.popitem(last=False)
         return rows
 
-    def _load_places(self, state: State, file: VectorFile, before: Places | None) -> Places:
-        last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
-        with self.record.reading() as connection:
-            pairs = np.array(
-                connection.execute(
-                    "SELECT row, slot FROM documents JOIN vectors USING (hash) "
-                    "WHERE space = ? AND row > ? ORDER BY row",
-                    (state.space, last),
-                ).fetchall(),
-                np.int64,
-            ).reshape(-1, 2)
-            (slots,) = connection.execute(
-                "SELECT slots FROM spaces WHERE space = ?", (state.space,)
-            ).fetchone()
-        rows, places = pairs[:, 0], pairs[:, 1]
-        if before is not None:
-            rows = np.concatenate([before.rows, rows])
-            places = np.concatenate([before.slots, places])
-        return Places(np.ascontiguousarray(rows), np.ascontiguousarray(places), file.view(slots))
-
 
 def vectors_path(folder: Path, space: int) -> Path:
     """Where the vectors of one encoder are kept."""
     return folder / f"vectors-{space}.f16"
+
+
+def chroma_path(folder: Path, token: str) -> Path:
+    """Where an embedded Chroma keeps one collection."""
+    return folder / f"chroma-{token}"

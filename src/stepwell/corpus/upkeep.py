@@ -1,58 +1,39 @@
-"""Indexes brought back into step with the record: what was cut off, lost, damaged or grown old."""
+"""Indexes kept in step with the record: caught up before a write, swept and signed after it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from stepwell.corpus.lexical import Lexical, LexicalWriter
+from stepwell.corpus.lexical import LexicalWriter
 from stepwell.corpus.placing import Placer
-from stepwell.corpus.record import Rows, fact, keep
-from stepwell.corpus.store import Store, vectors_path
-from stepwell.corpus.vectors import checksums
+from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
+from stepwell.corpus.record import fact, keep
+from stepwell.corpus.store import Store, chroma_path, vectors_path
+from stepwell.corpus.verifying import damage, difference, lost_vectors
 from stepwell.corpus.writing import Writer, changed
+from stepwell.errors import CorpusError
 
 log = logging.getLogger("stepwell")
 
-_PART = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `Corpus.verify` found.
-
-    Attributes:
-        documents: How many the record holds.
-        vectors: How many of them have a vector.
-        problems: One sentence each; empty when record and indexes agree.
-    """
-
-    documents: int
-    vectors: int
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether record and indexes agree."""
-        return not self.problems
+# Deleted rows weigh in BM25's statistics until the term index is rewritten: at this share of all.
+_STALE, _STALE_AT_LEAST = 0.25, 1000
 
 
 @contextmanager
 def session(store: Store, placer: Placer | None, repaired: list[str]) -> Iterator[Writer]:
-    """Write to a corpus whose lock is held: caught up before, swept and signed after."""
+    """Write to a corpus whose lock is held."""
     catch_up(store, placer, repaired)
     with _lexical_writer(store) as lexical:
         writer = Writer(store, lexical, placer)
         yield writer
         writer.sweep()
+    if store.record.fact("swept") > max(_STALE * store.state().count, _STALE_AT_LEAST):
+        rebuild_lexical(store)
     sign(store)
 
 
@@ -61,23 +42,27 @@ def catch_up(store: Store, placer: Placer | None, repaired: list[str]) -> None:
 
     What was cut off by a kill is finished or undone without a word. What is missing or damaged is
     made anew, which is logged as a warning and noted in `repaired`.
+
+    Args:
+        store: The corpus.
+        placer: Encodes again what the vector file lost; without one it stays lost for now.
+        repaired: One sentence for each index made anew is appended.
     """
     said = len(repaired)
     if store.record.fact("signature") != signature(store):
-        problem = damage(store.path / store.state().lexical)
-        if problem:
-            rebuild_lexical(store)
-            repaired.append(f"the term index was rebuilt from the record: {problem}")
-        _mend_vectors(store, placer, repaired)
-    place_lost(store, placer)
+        _check_lexical(store, repaired)
+        _check_vectors(store, placer, repaired)
+        _drop_leftovers(store)
     _mend_lexical(store)
+    _place_lost(store, placer)
+    _mend_index(store, repaired)
     for sentence in repaired[said:]:
         log.warning("corpus %s: %s", store.path, sentence)
     sign(store)
 
 
 def sign(store: Store) -> None:
-    """Remember how the index files look, so that the next one who opens need not read them."""
+    """Remember how the index files look, so that who opens them next need not read them all."""
     now = signature(store)
     if store.record.fact("signature") != now:
         with store.record.writing() as connection:
@@ -87,75 +72,31 @@ def sign(store: Store) -> None:
 def signature(store: Store) -> str:
     """Names, sizes and times of the index files."""
     state = store.state()
-    files = sorted((store.path / state.lexical).glob("*.*"))
+    files = sorted((store.path / state.lexical).glob("[!.]*.*"))
     if state.space:
         files.append(vectors_path(store.path, state.space))
-    looks = []
-    for file in files:
-        if file.suffix != ".lock" and file.exists():
-            status = file.stat()
-            looks.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
-    return "\n".join(looks)
+    looks = [(file.name, file.stat()) for file in files if file.exists()]
+    return "\n".join(f"{name} {look.st_size} {look.st_mtime_ns}" for name, look in looks)
 
 
-def damage(folder: Path) -> str:
-    """Why a term index cannot be trusted; empty when every file's checksum holds."""
-    if not (folder / "meta.json").exists():
-        return "it was missing"
-    try:
-        segments = json.loads((folder / "meta.json").read_text("utf-8"))["segments"]
-        names = [str(segment["segment_id"]).replace("-", "") for segment in segments]
-        for name in names:
-            files = [file for file in folder.glob(f"{name}.*") if file.suffix != ".lock"]
-            if len({file.suffix for file in files} & {".term", ".idx", ".fast", ".store"}) < 4:
-                return f"a file of segment {name} was missing"
-            for file in files:
-                if not _whole(file):
-                    return f"{file.name} was damaged"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"it could not be read ({error})"
-    return ""
+# -- the term index ------------------------------------------------------------------------------
 
 
-def _whole(file: Path) -> bool:
-    """Whether the checksum in a tantivy file's last bytes is that of the bytes before."""
-    data = file.read_bytes()
-    if len(data) < 8 or int.from_bytes(data[-4:], "little") != 1337:
-        return False
-    length = int.from_bytes(data[-8:-4], "little")
-    foot = json.loads(data[-8 - length : -8])
-    return bool(zlib.crc32(memoryview(data)[: -8 - length]) == foot["crc"])
-
-
-def rebuild_lexical(store: Store) -> None:
-    """Make the term index anew, in a folder of its own, and switch to it; the lock is held."""
-    old = store.state().lexical
-    new = f"lexical-{int(old.rpartition('-')[2]) + 1}"
-    shutil.rmtree(store.path / new, ignore_errors=True)
-    lexical = Lexical.create(store.path / new, analyzer=store.analyzer)
-    writer = lexical.writer()
-    try:
-        with store.record.reading() as connection:
-            for row, text in connection.execute("SELECT row, text FROM contents ORDER BY row"):
-                writer.add((row,), (text,))
-        writer.commit()
-    finally:
-        writer.close()
-    with store.record.writing() as connection:
-        connection.execute("DELETE FROM tombstones")
-        keep(connection, lexical=new, swept=0)
-        changed(connection)
-    shutil.rmtree(store.path / old, ignore_errors=True)
+def _check_lexical(store: Store, repaired: list[str]) -> None:
+    problem = damage(store.path / store.state().lexical)
+    if problem:
+        rebuild_lexical(store)
+        repaired.append(f"the term index was rebuilt from the record: {problem}")
 
 
 def _mend_lexical(store: Store) -> None:
     """Remove from the term index what the record does not hold, and add what it lacks."""
     with store.record.reading() as connection:
-        count, row_sum = fact(connection, "count"), fact(connection, "row_sum")
-        waiting = connection.execute("SELECT count(*) FROM tombstones").fetchone()[0]
+        extent = fact(connection, "count"), fact(connection, "row_sum")
+        waiting = connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone()
     lexical = store.lexical(store.state())
     lexical.reload()
-    if not waiting and lexical.extent() == (count, row_sum):
+    if not waiting and lexical.extent() == extent:
         return
     surplus, lacking = difference(store, lexical)
     with _lexical_writer(store) as writer:
@@ -172,52 +113,38 @@ def _mend_lexical(store: Store) -> None:
         changed(connection)
 
 
-def difference(store: Store, lexical: Lexical) -> tuple[Rows, Rows]:
-    """Rows that only the term index holds (or holds twice), and rows that it lacks."""
-    held, times = np.unique(lexical.rows(), return_counts=True)
-    with store.record.reading() as connection:
-        rows = np.fromiter(
-            (row for (row,) in connection.execute("SELECT row FROM documents ORDER BY row")),
-            np.int64,
-        )
-    twice = held[times > 1]
-    surplus = np.union1d(np.setdiff1d(held, rows), twice)
-    lacking = np.union1d(np.setdiff1d(rows, held), np.intersect1d(twice, rows))
-    return surplus, lacking
+@contextmanager
+def _lexical_writer(store: Store) -> Iterator[LexicalWriter]:
+    writer = store.lexical(store.state()).writer()
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
-def _mend_vectors(store: Store, placer: Placer | None, repaired: list[str]) -> None:
-    """Encode again what the vector file lost; without an encoder, say so and go without."""
-    state = store.state()
-    if not state.space:
-        return
-    lost = lost_vectors(store, state.space)
+# -- vectors -------------------------------------------------------------------------------------
+
+
+def _check_vectors(store: Store, placer: Placer | None, repaired: list[str]) -> None:
+    """Take vectors whose bytes are not what was written out of the record."""
+    space = store.state().space
+    lost = lost_vectors(store, space) if space else []
     if not lost:
         return
+    held = store.file(space).held
     with store.record.writing() as connection:
         connection.executemany(
-            "DELETE FROM vectors WHERE space = ? AND slot = ?", ((state.space, at) for at in lost)
+            "DELETE FROM vectors WHERE space = ? AND slot = ?", ((space, at) for at in lost)
         )
-        # What is left keeps its slot; the file is extended to what the record counts.
-        held = store.file(state.space).held
-        (slots,) = connection.execute(
-            "SELECT slots FROM spaces WHERE space = ?", (state.space,)
-        ).fetchone()
-        if held < slots:
-            connection.execute("UPDATE spaces SET slots = ? WHERE space = ?", (held, state.space))
+        connection.execute("UPDATE spaces SET slots = min(slots, ?) WHERE space = ?", (held, space))
         keep(connection, unplaced=1)
         changed(connection, appended_only=False)
     store.forget_vectors()
-    n = len(lost)
-    if placer is None:
-        repaired.append(
-            f"{n} vectors were damaged and are gone; open with the encoder to remake them"
-        )
-    else:
-        repaired.append(f"{n} vectors were damaged and are encoded again")
+    remedy = "are encoded again" if placer else "are gone until it is opened with its encoder"
+    repaired.append(f"{len(lost)} vectors were damaged and {remedy}")
 
 
-def place_lost(store: Store, placer: Placer | None) -> None:
+def _place_lost(store: Store, placer: Placer | None) -> None:
     """Encode what has no vector, if something was lost before."""
     if placer is None or not store.record.fact("unplaced"):
         return
@@ -230,68 +157,31 @@ def place_lost(store: Store, placer: Placer | None) -> None:
         keep(connection, unplaced=0)
 
 
-def lost_vectors(store: Store, space: int) -> list[int]:
-    """Slots whose bytes are not what was written."""
-    file = store.file(space)
-    held = file.held
-    lost: list[int] = []
-    with store.record.reading() as connection:
-        cursor = connection.execute(
-            "SELECT slot, crc FROM vectors WHERE space = ? ORDER BY slot", (space,)
-        )
-        while part := cursor.fetchmany(_PART):
-            there = [(slot, crc) for slot, crc in part if slot < held]
-            lost += [slot for slot, _ in part if slot >= held]
-            if there:
-                data = file.view(held)[[slot for slot, _ in there]]
-                lost += [s for (s, crc), now in zip(there, checksums(data)) if crc != now]
-    return lost
-
-
-@contextmanager
-def _lexical_writer(store: Store) -> Iterator[LexicalWriter]:
-    writer = store.lexical(store.state()).writer()
-    try:
-        yield writer
-    finally:
-        writer.close()
-
-
-def verify(store: Store) -> Report:
-    """Compare the record with every index, reading all of them."""
+def _mend_index(store: Store, repaired: list[str]) -> None:
+    """Bring Chroma's copy into step with the vector file."""
     state = store.state()
-    problems: list[str] = []
-    with store.record.reading() as connection:
-        broken = connection.execute("PRAGMA integrity_check").fetchall()
-        if broken != [("ok",)]:
-            problems.append(f"the record is damaged: {broken[0][0]}")
-        (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-        (contents,) = connection.execute(
-            "SELECT count(*) FROM documents JOIN contents USING (row)"
-        ).fetchone()
-        if not documents == contents == state.count:
-            problems.append(
-                f"the record counts {state.count} documents, lists {documents} and has the text "
-                f"of {contents}"
-            )
-    problem = damage(store.path / state.lexical)
-    if problem:
-        problems.append(f"the term index cannot be used: {problem}")
-    else:
-        lexical = store.lexical(state)
-        lexical.reload()
-        surplus, lacking = difference(store, lexical)
-        if len(surplus):
-            problems.append(f"the term index holds {len(surplus)} rows that the record does not")
-        if len(lacking):
-            problems.append(f"the term index lacks {len(lacking)} rows of the record")
-    vectors = 0
-    if state.space:
-        lost = lost_vectors(store, state.space)
-        if lost:
-            problems.append(f"{len(lost)} vectors are damaged")
-        else:
-            vectors = len(store.places(state).rows)
-            if vectors < documents:
-                problems.append(f"{documents - vectors} documents have no vector")
-    return Report(documents, vectors, tuple(problems))
+    try:
+        index = store.index(state)
+        if index is None:
+            return
+        places = store.places(state)
+        if len(index) == len(places.rows):
+            return
+        held = index.rows()
+        lacking = np.setdiff1d(places.rows, held)
+        index.remove(np.setdiff1d(held, places.rows).tolist())
+        index.add(lacking.tolist(), places.matrix[places.slots_of(lacking)])
+    except CorpusError as error:
+        if store.kind != "chroma":
+            raise  # a server that is away is no damage
+        rebuild_index(store)
+        repaired.append(f"the Chroma index was rebuilt from the vector file: {error.__cause__}")
+
+
+def _drop_leftovers(store: Store) -> None:
+    """Delete folders that a rebuild was killed over."""
+    state = store.state()
+    used = {store.path / state.lexical, chroma_path(store.path, state.chroma)}
+    for folder in (*store.path.glob("lexical-*"), *store.path.glob("chroma-*")):
+        if folder not in used:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -149,6 +149,7 @@ class Writer:
                 self._lexical.add(rows, (each.document.text for each in entries))
                 if self._placer is not None:
                     self._placer.place(connection, fresh)
+                    self._copy(connection, rows, [each.hash for each in entries])
                 self._lexical.commit()
                 _total(connection, len(entries), sum(rows))
                 changed(connection, appended_only=not old)
@@ -183,10 +184,21 @@ class Writer:
             return
         self._lexical.remove(rows)
         self._lexical.commit()
+        index = self._store.index(self._store.state())
+        if index is not None:
+            index.remove(rows)
         with self._store.record.writing() as connection:
             connection.execute("DELETE FROM tombstones")
             keep(connection, swept=fact(connection, "swept") + len(rows))
             changed(connection)
+
+    def _copy(
+        self, connection: sqlite3.Connection, rows: Sequence[int], hashes: list[bytes]
+    ) -> None:
+        """Give Chroma, where there is one, the vectors of new rows."""
+        index = self._store.index(self._store.state())
+        if index is not None and self._placer is not None:
+            index.add(rows, self._placer.vectors(connection, hashes))
 
     def _reserve(self, n: int) -> int:
         with self._store.record.writing() as connection:
