@@ -37,7 +37,7 @@ def _docstrings() -> tuple[tuple[str, str, str], ...]:
         for name, value in sorted(vars(owner).items()):
             text = inspect.getdoc(value) if callable(value) and name[0] != "_" else None
             if text:
-                found.append((owner.__name__, f"{owner.__name__}.{name}", text[:400]))
+                found.append((owner.__name__, f"{owner.__name__}.{name}", text[:160]))
     return tuple(found)
 
 
@@ -77,8 +77,10 @@ class PackagedEmbedding(BaseEmbedding):
         return load_encoder().encode(texts, kind="passage").tolist()
 
 
-def vector_index(given: Sequence[TextNode] | None = None) -> VectorStoreIndex:
-    return VectorStoreIndex(list(given or nodes()), embed_model=PackagedEmbedding())
+@cache
+def vector_index() -> VectorStoreIndex:
+    """LlamaIndex's own index over the nodes; nobody changes it."""
+    return VectorStoreIndex(nodes(), embed_model=PackagedEmbedding())
 
 
 class Ears(BaseEventHandler):

@@ -72,12 +72,13 @@ async def test_30_a_store_that_blocks_leaves_the_loop_free() -> None:
 
 async def test_30_many_at_once_agree_with_one_at_a_time() -> None:
     """Eight concurrent calls of one instance answer as eight calls in a row."""
-    made, retriever = CascadePostprocessor(4), CascadeRetriever.from_retriever(vector_index(), k=4)
+    retriever = CascadeRetriever(Cascade([as_stage(vector_index(), k=9), CrossEncoder()]), k=4)
+    made, few = CascadePostprocessor(4, Cascade([CrossEncoder()])), scored(nodes(("json",)))
     questions = [QUESTION, "remove an item", "write to a file", "sort"] * 2
     together = await asyncio.gather(*(retriever.aretrieve(each) for each in questions))
     assert together == [retriever.retrieve(each) for each in questions]
     ranked = await asyncio.gather(
-        *(made.apostprocess_nodes(scored(nodes()), query_str=each) for each in questions)
+        *(made.apostprocess_nodes(few, query_str=each) for each in questions)
     )
     assert ranked == [made.postprocess_nodes(scored(nodes()), query_str=each) for each in questions]
 

@@ -171,14 +171,14 @@ def test_31_equality_and_membership_are_pushed_down() -> None:
 FILTERS = [
     both(where("owner", OP.EQ, "json")),
     both(where("owner", OP.IN, ["json", "list"])),
-    both(where("owner", OP.NE, "str"), where("length", OP.LT, 200)),
+    both(where("owner", OP.NE, "str"), where("length", OP.LT, 120)),
     both(
-        where("length", OP.GT, 300),
+        where("length", OP.GT, 150),
         both(where("owner", OP.EQ, "list"), where("owner", OP.EQ, "str")),
         condition=FilterCondition.OR,
     ),
     both(
-        where("length", OP.LT, 100),
+        where("length", OP.LT, 80),
         both(
             where("owner", OP.EQ, "list"),
             where("owner", OP.EQ, "json"),
@@ -231,7 +231,7 @@ def test_31_the_filters_of_an_existing_retriever_stay(index: VectorStoreIndex) -
     existing = index.as_retriever(filters=own, similarity_top_k=2)
     mine = CascadeRetriever(Cascade([as_stage(existing)]), k=50)
     assert {each.node.metadata["owner"] for each in mine.retrieve(QUESTION)} == {"json", "list"}
-    short = CascadeQuery(QUESTION, filters={"length": {"$gt": 200}})
+    short = CascadeQuery(QUESTION, filters={"length": {"$gt": 100}})
     assert {each.node.metadata["owner"] for each in mine.retrieve(short)} == {"json", "list"}
     assert existing._filters is own
     assert existing.similarity_top_k == 2
