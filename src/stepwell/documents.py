@@ -34,7 +34,7 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not self.id:
+        if not self.id or not isinstance(self.id, str):
             raise InputError(f"a document's id must be a non-empty string, not {self.id!r}")
         if not isinstance(self.text, str):
             kind = type(self.text).__name__
@@ -60,7 +60,7 @@ class Query:
     """What is asked.
 
     Args:
-        text: The question; blank recalls nothing.
+        text: The question; blank recalls nothing, a lone surrogate in it becomes `?`.
         filter: Only documents whose metadata matches may be answered; a mapping is parsed.
 
     Raises:
@@ -73,6 +73,7 @@ class Query:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise InputError(f"a query must be a string, not {type(self.text).__name__}")
+        object.__setattr__(self, "text", well_formed(self.text))
         object.__setattr__(self, "filter", Filter.parse(self.filter))
 
     @property

@@ -46,6 +46,10 @@ def test_documents_compare_hash_copy_and_pickle_by_value():
     assert deepcopy(document) == document
 
 
+def test_a_query_can_be_encoded_whatever_it_holds():
+    assert Query("a\ud800b").text == "a?b"
+
+
 def test_a_query_parses_its_filter():
     assert Query("q", {"a": 1}).filter.matches({"a": 1})
     assert Query("q", {}).filter is None

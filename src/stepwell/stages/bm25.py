@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from stepwell.candidates import Candidates, Scores, check_k
-from stepwell.documents import Document
+from stepwell.documents import Document, well_formed
 from stepwell.errors import ConfigurationError
 from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.okapi import Okapi
@@ -83,7 +83,7 @@ class BM25:
         brought = candidates.ids[~held].tolist()
         if brought:
             documents = candidates.source.get_many(brought)
-            texts = [document.text if document else "" for document in documents]
+            texts = [well_formed(document.text) if document else "" for document in documents]
             values[~held] = self._of_texts(text, texts)
         return values
 
