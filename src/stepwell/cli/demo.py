@@ -28,9 +28,9 @@ from stepwell.models import load_encoder
 from stepwell.stages.presets import DEFAULT, preset
 
 QUESTIONS = (
-    "How do I delete a folder and everything in it?",
     "Which function gives the middle value of a list of numbers?",
-    "How can I run functions in several processes at once?",
+    "How do I run a function in a pool of worker processes?",
+    "What measures how long a small piece of code takes?",
 )
 
 
