@@ -34,6 +34,7 @@ reader = sw.Cascade([sw.CrossEncoder(k=1)])
 
 
 def main() -> None:
+    """Index, then ask every question of both."""
     questions = sys.argv[1:] or QUESTIONS
     with sw.Corpus.open(HERE) as corpus:
         index(corpus)
@@ -83,12 +84,15 @@ class Quoting(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
+        """What LlamaIndex asks of a model before it uses it."""
         return LLMMetadata(model_name="quoting")
 
     def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
+        """The answer to a prompt."""
         return CompletionResponse(text=quote(prompt))
 
     def stream_complete(self, prompt: str, formatted: bool = False, **_: Any) -> Any:
+        """The same, in one piece."""
         yield self.complete(prompt)
 
 
