@@ -47,9 +47,10 @@ class BiEncoder:
         self.blend = check_blend(blend)
         self.corpus = corpus
         self._passages = PassageVectors(corpus, encoder=encoder)
+        self.encoder = self._passages.encoder
 
     def __repr__(self) -> str:
-        return f"BiEncoder({self._passages.encoder.name!r}, k={self.k}, blend={self.blend:g})"
+        return f"BiEncoder({self.encoder.name!r}, k={self.k}, blend={self.blend:g})"
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Score the set; a blank query leaves its order."""

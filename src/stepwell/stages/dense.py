@@ -36,6 +36,7 @@ class Dense:
         self.k = check_k(k)
         self.corpus = corpus
         self._passages = PassageVectors(corpus)
+        self.encoder = self._passages.encoder
 
     def __repr__(self) -> str:
         return f"Dense({self.corpus!r}, k={self.k})"

@@ -50,9 +50,10 @@ class MMR:
         self.weight = check_blend(weight)
         self.corpus = corpus
         self._passages = PassageVectors(corpus, encoder=encoder)
+        self.encoder = self._passages.encoder
 
     def __repr__(self) -> str:
-        return f"MMR({self._passages.encoder.name!r}, k={self.k}, weight={self.weight:g})"
+        return f"MMR({self.encoder.name!r}, k={self.k}, weight={self.weight:g})"
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Pick; what is not picked follows in its order, as the next in line."""
