@@ -68,16 +68,16 @@ async def test_29_one_pair_for_each_rescoring_stage(index: VectorStoreIndex) -> 
 
 def test_29_the_start_says_what_is_asked_of_what(index: VectorStoreIndex) -> None:
     """Query, model, depth and the nodes it is given are those of the stage."""
-    stage = CrossEncoder(k=5)
-    retriever = CascadeRetriever(Cascade([as_stage(index, k=30), stage]), k=2)
+    first, second = BiEncoder(k=20), CrossEncoder(k=5)
+    retriever = CascadeRetriever(Cascade([as_stage(index, k=30), first, second]), k=2)
     with listening() as ears:
         retriever.retrieve(QUESTION)
-    (start,) = ears.named("ReRankStartEvent")
-    assert start.query == QueryBundle(QUESTION)
-    assert start.model_name == stage.scorer.name
-    assert start.top_n == 5
-    assert len(start.nodes) == 30
-    assert isinstance(start.nodes[0], NodeWithScore)
+    starts = ears.named("ReRankStartEvent")
+    assert [start.query for start in starts] == [QueryBundle(QUESTION)] * 2
+    assert [start.model_name for start in starts] == [first.encoder.name, second.scorer.name]
+    assert [start.top_n for start in starts] == [20, 5]
+    assert [len(start.nodes) for start in starts] == [30, 20]
+    assert {type(node) for start in starts for node in start.nodes} == {NodeWithScore}
 
 
 def test_29_one_retrieval_for_each_retriever(index: VectorStoreIndex) -> None:
