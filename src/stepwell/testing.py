@@ -150,7 +150,7 @@ def is_named(stage: Stage, query: str) -> None:
 
 def answers_legally(stage: Stage, query: str) -> None:
     """Same query, no invented or repeated ids, finite scores that never increase."""
-    for before in _sets(query):
+    for before in _sets(stage, query):
         after = stage.run(before)
         rule = broken_rule(stage, before, after)
         _require(stage, not rule, rule)
@@ -160,7 +160,7 @@ def answers_legally(stage: Stage, query: str) -> None:
 
 def answers_alike_again(stage: Stage, query: str) -> None:
     """The same candidates give the same answer, alone and from several threads."""
-    before = _brought(query)
+    before = _sets(stage, query)[0]
     first = stage.run(before)
     with ThreadPoolExecutor(4) as pool:
         for again in pool.map(lambda _: stage.run(before), range(4)):
@@ -169,6 +169,8 @@ def answers_alike_again(stage: Stage, query: str) -> None:
 
 def changes_nothing_given(stage: Stage, query: str) -> None:
     """The candidates and documents it was given stay as they were."""
+    if _only_recalls(stage):
+        return
     documents = sample_documents()
     before = Candidates.of(query, documents, scores=np.linspace(1.0, 0.1, len(documents)))
     ids, score = before.ids.copy(), before.score.copy()
@@ -183,7 +185,7 @@ def changes_nothing_given(stage: Stage, query: str) -> None:
 
 def keeps_earlier_scores(stage: Stage, query: str) -> None:
     """A score that came with a candidate stays with it."""
-    if getattr(stage, "expands", False):
+    if _only_recalls(stage) or getattr(stage, "expands", False):
         return
     documents = sample_documents()
     given = np.linspace(0.1, 1.0, len(documents))
@@ -201,16 +203,18 @@ def keeps_earlier_scores(stage: Stage, query: str) -> None:
 def bears_blank_queries(stage: Stage, query: str) -> None:
     """A blank query is answered legally; recall finds nothing."""
     for blank in ("", " \t\n"):
-        before = _brought(blank)
-        rule = broken_rule(stage, before, stage.run(before))
-        _require(stage, not rule, f"for a blank query {rule}")
+        for before in _sets(stage, blank):
+            rule = broken_rule(stage, before, stage.run(before))
+            _require(stage, not rule, f"for a blank query {rule}")
         found = _recalled(stage, Candidates.start(blank))
         _require(stage, not found, "it recalled something for a blank query without a filter")
 
 
 def bears_missing_documents(stage: Stage, query: str) -> None:
     """A candidate whose document was deleted meanwhile is no failure."""
-    before = _brought(query)
+    if _only_recalls(stage):
+        return
+    before = Candidates.of(query, sample_documents())
     gone = before.recalled(
         "gone", ["gone", *before.ids], range(len(before) + 1, 0, -1), source=before.source
     )
@@ -231,7 +235,7 @@ def honours_the_filter(stage: Stage, query: str) -> None:
 
 def is_one_in_all_ways(stage: Stage, query: str) -> None:
     """`arun` and `run_many`, where it has them, answer as `run` does."""
-    sets = _sets(query)
+    sets = _sets(stage, query)
     answers = [stage.run(each) for each in sets]
     if isinstance(stage, AsyncStage):
         awaited = [_await(stage, each) for each in sets]
@@ -257,13 +261,16 @@ CHECKS: tuple[Callable[[Stage, str], None], ...] = (
 """The contract, one check a rule; `check_stage` runs them all."""
 
 
-def _brought(query: str) -> Candidates:
-    return Candidates.of(query, sample_documents())
+def _only_recalls(stage: Stage) -> bool:
+    return bool(getattr(stage, "recall_only", False))
 
 
-def _sets(query: str) -> list[Candidates]:
-    one = Candidates.of(query, sample_documents()[:1])
-    return [_brought(query), one]
+def _sets(stage: Stage, query: str) -> list[Candidates]:
+    """What a cascade could give the stage; one that only recalls is never given a set."""
+    if _only_recalls(stage):
+        return [Candidates.start(query)]
+    documents = sample_documents()
+    return [Candidates.of(query, documents), Candidates.of(query, documents[:1])]
 
 
 def _recalled(stage: Stage, start: Candidates) -> Candidates | None:

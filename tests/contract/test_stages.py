@@ -210,6 +210,21 @@ def test_a_batch_that_differs_is_told():
         check_stage(Batches())
 
 
+def test_a_stage_that_only_recalls_is_given_no_set():
+    class Only(_Deaf):
+        recall_only = True
+
+        def run(self, candidates):
+            assert candidates.fresh
+            if candidates.query.is_blank:
+                return candidates.recalled(self.name, [], [], source=candidates.source)
+            even = [id for id in ("s0", "s1") if candidates.query.filter is None or id == "s0"]
+            source = Candidates.of("q", sample_documents()).source
+            return candidates.recalled(self.name, even, range(len(even), 0, -1), source=source)
+
+    check_stage(Only())
+
+
 def test_recall_that_ignores_the_filter_is_told():
     class Deaf(_Deaf):
         def run(self, candidates):
