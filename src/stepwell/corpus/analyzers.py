@@ -18,6 +18,7 @@ from typing import Any
 
 import tantivy
 
+from stepwell.documents import well_formed
 from stepwell.errors import ConfigurationError
 
 LANGUAGES = (
@@ -82,16 +83,16 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """The terms of a text, in order."""
-        return list(self.inner.analyze(self.prepare(text)))
+        return list(self.inner.analyze(self.prepare(well_formed(text))))
 
     def placed(self, text: str) -> list[tuple[int, str]]:
         """The terms of a text with their positions, for a phrase."""
-        tokens = self.inner.pre_tokenize(self.prepare(text)).tokens
+        tokens = self.inner.pre_tokenize(self.prepare(well_formed(text))).tokens
         return [(token.position, token.text) for token in tokens]
 
     def query_terms(self, text: str) -> dict[str, int]:
         """What a query asks for: each term with its count, in alphabetical order."""
-        prepared = self.prepare(text)
+        prepared = self.prepare(well_formed(text))
         terms = self.lean.analyze(prepared) or self.inner.analyze(prepared)
         return dict(sorted(Counter(terms).items()))
 

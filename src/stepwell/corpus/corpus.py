@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepwell.candidates import check_k
-from stepwell.corpus import reading
+from stepwell.corpus import reading, writing
 from stepwell.corpus.lexical import Scores
 from stepwell.corpus.opening import Options, opened
 from stepwell.corpus.placing import Placer, Text
@@ -24,7 +24,7 @@ from stepwell.corpus.rebuilding import compact, reencode
 from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import catch_up, session, sign
 from stepwell.corpus.verifying import Report, verify
-from stepwell.corpus.writing import BATCH, BATCH_ENCODED, Writer, batches, content_hash, locked
+from stepwell.corpus.writing import Writer, batches, content_hash, locked
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
 from stepwell.filters import Filter
@@ -254,7 +254,7 @@ class Corpus:
         *,
         replace: bool,
     ) -> int:
-        size = BATCH if self.encoder is None else BATCH_ENCODED
+        size = writing.BATCH if self.encoder is None else writing.BATCH_ENCODED
         done = 0
         with self._session() as writer:
             for batch in batches(documents, size, repeats=replace):

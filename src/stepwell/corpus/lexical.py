@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.analyzers import Analyzer, analyzer
 from stepwell.corpus.record import Rows
+from stepwell.documents import well_formed
 
 Scores = NDArray[np.float64]
 
@@ -175,6 +176,8 @@ class LexicalWriter:
         self._schema = schema
         self._analyzer = analyzer
         self._changed = False
+        # A killed writer leaves files that no commit knows; the next one would trip over them.
+        writer.garbage_collect_files()
 
     def add(self, rows: Iterable[int], texts: Iterable[str]) -> None:
         """Index texts under rows that the index does not hold."""
@@ -191,11 +194,6 @@ class LexicalWriter:
         for row in rows:
             self._writer.delete_documents_by_term("row", row)
             self._changed = True
-
-    def clear(self) -> None:
-        """Forget every row."""
-        self._writer.delete_all_documents()
-        self._changed = True
 
     def commit(self) -> None:
         """Make all of it durable and visible, if there is anything."""
@@ -234,7 +232,7 @@ def score_texts(query: str, texts: Sequence[str], *, analyzer: str = "english") 
     if asked is None or not texts:
         return scores
     writer = index.writer()
-    writer.add(range(len(texts)), texts)
+    writer.add(range(len(texts)), map(well_formed, texts))
     writer.commit()
     writer.close()
     index.reload()

@@ -119,8 +119,8 @@ def _all_of(connection: sqlite3.Connection, parts: tuple[Node, ...]) -> Rows:
     wanted = [part for part in parts if not isinstance(part, Not)]
     denied = [node.part for node in parts if isinstance(node, Not)]
     rows = _rows(connection, wanted[0]) if wanted else every_row(connection)
-    for other in wanted[1:]:
-        rows = np.intersect1d(rows, _rows(connection, other), assume_unique=True)
+    for need in wanted[1:]:
+        rows = np.intersect1d(rows, _rows(connection, need), assume_unique=True)
     for other in denied:
         rows = np.setdiff1d(rows, _rows(connection, other), assume_unique=True)
     return rows
