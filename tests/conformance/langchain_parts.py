@@ -12,12 +12,11 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import stepwell as sw
-from stepwell.langchain import CascadeRetriever, as_stage
-from stepwell.models import PairScores, load_encoder, load_scorer
+from stepwell.langchain import CascadeRetriever, as_embeddings, as_stage
+from stepwell.models import PairScores, load_scorer
 
 MODULES = (heapq, json, shutil, textwrap)
 QUERY = "copy a whole directory tree to another place"
@@ -37,19 +36,9 @@ def documents() -> tuple[Document, ...]:
     return tuple(found)
 
 
-class EmbeddedEmbeddings(Embeddings):
-    """The packaged encoder as LangChain embeddings."""
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return load_encoder().encode(texts).tolist()
-
-    def embed_query(self, text: str) -> list[float]:
-        return load_encoder().encode([text], kind="query")[0].tolist()
-
-
 @cache
 def memory_store() -> InMemoryVectorStore:
-    return InMemoryVectorStore.from_documents(list(documents()), EmbeddedEmbeddings())
+    return InMemoryVectorStore.from_documents(list(documents()), as_embeddings())
 
 
 @cache

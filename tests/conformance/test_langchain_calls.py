@@ -13,11 +13,10 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import stepwell as sw
-from stepwell.langchain import CascadeRetriever, as_stage
+from stepwell.langchain import CascadeRetriever, as_embeddings, as_stage
 from stepwell.models import load_scorer
 from tests.conformance.langchain_parts import (
     QUERY,
-    EmbeddedEmbeddings,
     Recorder,
     Spy,
     cascade_of,
@@ -118,7 +117,7 @@ async def test_09_query_of_another_type(make: Any, query: Any) -> None:
 def test_09_nothing_to_find() -> None:
     """An empty corpus and an empty store answer with nothing."""
     assert CascadeRetriever.from_documents([]).invoke(QUERY) == []
-    empty = InMemoryVectorStore(EmbeddedEmbeddings())
+    empty = InMemoryVectorStore(as_embeddings())
     assert CascadeRetriever.from_retriever(empty).invoke(QUERY) == []
 
 

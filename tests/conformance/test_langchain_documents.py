@@ -14,10 +14,9 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import stepwell as sw
-from stepwell.langchain import CascadeCompressor, CascadeRetriever, as_stage
+from stepwell.langchain import CascadeCompressor, CascadeRetriever, as_embeddings, as_stage
 from tests.conformance.langchain_parts import (
     QUERY,
-    EmbeddedEmbeddings,
     cascade_of,
     documents,
     over_corpus,
@@ -168,7 +167,7 @@ def test_06_no_id() -> None:
 
 def test_06_no_id_stays_none() -> None:
     """What a retriever returned without an id, or in a class of its own, comes back so."""
-    store = InMemoryVectorStore(EmbeddedEmbeddings())
+    store = InMemoryVectorStore(as_embeddings())
     store.add_documents([documents()[0]])
     given = _odd()
     found = CascadeCompressor().compress_documents(given, "cat")

@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_chroma import Chroma
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 import stepwell as sw
-from stepwell.langchain import CascadeRetriever, as_stage
+from stepwell.langchain import CascadeRetriever, as_embeddings, as_stage
 from tests.conformance.langchain_parts import (
     QUERY,
-    EmbeddedEmbeddings,
     Recorder,
     documents,
     memory_store,
@@ -35,10 +35,16 @@ FIELDS = {
 }
 
 
-class QuickEmbeddings(EmbeddedEmbeddings):
+class QuickEmbeddings(Embeddings):
     """The packaged encoder; a query that was asked before is not encoded again."""
 
-    embed_query = staticmethod(cache(EmbeddedEmbeddings().embed_query))  # type: ignore[assignment]
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return as_embeddings().embed_documents(texts)
+
+    @staticmethod
+    @cache
+    def embed_query(text: str) -> list[float]:  # type: ignore[override]
+        return as_embeddings().embed_query(text)
 
 
 class Unfiltered(VectorStore):

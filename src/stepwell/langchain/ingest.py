@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document as LangChainDocument
+from langchain_core.embeddings import Embeddings
 
 from stepwell.documents import Document, well_formed
 from stepwell.errors import InputError
 from stepwell.langchain.convert import Borrowed, borrowed, is_whole, storable
+from stepwell.langchain.embeddings import as_encoder
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -32,6 +34,8 @@ def corpus_of(
     # Who brings a cascade of their own needs no index.
     from stepwell.corpus import Corpus
 
+    if isinstance(options.get("encoder"), Embeddings):
+        options["encoder"] = as_encoder(options["encoder"])
     found = list(borrowed(documents).values())
     for document in found:
         if document.original.id and document.id != document.original.id:

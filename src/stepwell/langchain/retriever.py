@@ -110,8 +110,8 @@ class CascadeRetriever(BaseRetriever):
                 keeps a temporary one, gone with the process, that returns documents whole: with
                 their class and with metadata that JSON cannot hold.
             k: How many documents a call returns.
-            **options: Further fields of the retriever, and `encoder`, `analyzer`, `vectors` for
-                `Corpus.open`.
+            **options: Further fields of the retriever, and `encoder` (LangChain embeddings too),
+                `analyzer`, `vectors` for `Corpus.open`.
 
         Raises:
             InputError: Two different documents have one id; or with a path, a document has

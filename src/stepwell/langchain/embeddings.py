@@ -1,0 +1,89 @@
+"""Encoders in both directions: LangChain embeddings for a corpus, an encoder for a vector store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.checks import checked_vectors
+from stepwell.models.loading import EncoderSpec, load_encoder
+from stepwell.models.protocols import Encoder, Kind, Vectors
+
+
+def as_encoder(embeddings: Embeddings, *, name: str | None = None) -> Encoder:
+    """LangChain embeddings as the encoder of a corpus or a stage.
+
+    Args:
+        embeddings: Queries go to its `embed_query`, passages to its `embed_documents`.
+        name: What a corpus records, so that it is never read with another model; by default the
+            class and its model's name.
+
+    Raises:
+        ConfigurationError: It is no LangChain embeddings.
+    """
+    if not isinstance(embeddings, Embeddings):
+        kind = type(embeddings).__name__
+        raise ConfigurationError(f"as_encoder takes LangChain Embeddings, not a {kind}")
+    return _Encoder(embeddings, name or _name_of(embeddings))
+
+
+def as_embeddings(encoder: EncoderSpec = None) -> Embeddings:
+    """An encoder as LangChain embeddings, for a vector store.
+
+    Args:
+        encoder: None for the packaged one, which needs no key and no download; else see
+            `stepwell.models.load_encoder`.
+    """
+    return _Embeddings(load_encoder(encoder))
+
+
+class _Encoder:
+    def __init__(self, embeddings: Embeddings, name: str) -> None:
+        self.embeddings = embeddings
+        self.name = name
+        self._dimension: int | None = None
+
+    @property
+    def dimension(self) -> int:
+        if self._dimension is None:
+            self.encode(["dimension"])
+        return self._dimension or 0
+
+    def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
+        if not len(texts):
+            return checked_vectors([], rows=0, dimension=self._dimension, name=self.name)
+        if kind == "query":
+            values: Any = [self.embeddings.embed_query(text) for text in texts]
+        else:
+            values = self.embeddings.embed_documents(list(texts))
+        vectors = checked_vectors(
+            values, rows=len(texts), dimension=self._dimension, name=self.name
+        )
+        self._dimension = vectors.shape[1]
+        return vectors
+
+
+class _Embeddings(Embeddings):
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        rows: list[list[float]] = self.encoder.encode(texts).tolist()
+        return rows
+
+    def embed_query(self, text: str) -> list[float]:
+        row: list[float] = self.encoder.encode([text], kind="query")[0].tolist()
+        return row
+
+
+def _name_of(embeddings: Embeddings) -> str:
+    """The class and the model, in the fields that LangChain's integrations use."""
+    kind = type(embeddings)
+    for field in ("model", "model_name", "deployment", "model_id"):
+        model = getattr(embeddings, field, None)
+        if isinstance(model, str) and model:
+            return f"{kind.__module__}.{kind.__qualname__}:{model}"
+    return f"{kind.__module__}.{kind.__qualname__}"
