@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
 
 from stepwell.candidates import Candidates
 from stepwell.errors import ConfigurationError
@@ -103,6 +104,7 @@ class FunctionStage:
         self.expands = expands
         self.decides = decides
         self.__doc__ = function.__doc__
+        self.__module__ = str(getattr(function, "__module__", __name__))
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Call the function."""
@@ -110,6 +112,12 @@ class FunctionStage:
 
     def __repr__(self) -> str:
         return f"<stage {self.name}>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        # Where `@stage` put this object in the function's place, it pickles as that name.
+        place = sys.modules.get(self.__module__)
+        name = getattr(self.function, "__qualname__", "")
+        return name if getattr(place, name, None) is self else super().__reduce_ex__(protocol)
 
 
 @overload

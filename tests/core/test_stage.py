@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 
 import pytest
 
@@ -71,9 +72,14 @@ def _fresh():
     return Candidates.start("q")
 
 
-def test_a_stage_of_a_module_function_pickles_by_the_function():
+def test_stages_of_functions_pickle_and_copy():
+    """A decorated one as its name, another with its function."""
+    assert pickle.loads(pickle.dumps(first_three)) is first_three
+    assert deepcopy(first_three) is first_three
     undecorated = stage(_keep_all)
-    assert pickle.loads(pickle.dumps(undecorated)).function is _keep_all
+    for again in (pickle.loads(pickle.dumps(undecorated)), deepcopy(undecorated)):
+        assert again.function is _keep_all
+        assert again.name == "_keep_all"
 
 
 def _keep_all(candidates):

@@ -1,8 +1,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stepwell import Candidates, Cascade, ConfigurationError, Document, InputError, Keyword, Query
+from stepwell import (
+    Candidates,
+    Cascade,
+    ConfigurationError,
+    Corpus,
+    Document,
+    InputError,
+    Keyword,
+    Query,
+)
 
 
 def recalled(stage, query, filter=None):
@@ -42,9 +53,10 @@ def test_given_a_set_it_keeps_what_matches_in_its_order(corpus):
         Document("b", "the logs rotate", {"x": 1}),
         Document("c", "Rotate the\nlogs", {"x": 2}),
         Document("d", "rotate the logstash", {"x": 1}),
+        Document("e", "Rotating the log, the logs rotate the logs", {"x": 2}),
     ]
     before = Candidates.of("rotate the logs", documents)
-    assert Keyword(corpus).run(before).ids.tolist() == ["a", "c"]
+    assert Keyword(corpus).run(before).ids.tolist() == ["a", "c", "e"]
     narrowed = Keyword(corpus, filter={"x": 1})
     assert narrowed.run(before).ids.tolist() == ["a"]
     assert Keyword(corpus, filter={"x": 1}, phrase=False).run(before).ids.tolist() == [
@@ -52,6 +64,18 @@ def test_given_a_set_it_keeps_what_matches_in_its_order(corpus):
         "b",
         "d",
     ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(["log", "logs", "the", "cat"]), max_size=6).map(" ".join))
+def test_recall_and_set_agree_on_what_holds_a_phrase(text):
+    """The same terms at the same places, stemmed alike."""
+    with Corpus.temporary(encoder=None) as one:
+        one.add([Document("a", text)])
+        for phrase in ("log the cat", "the logs", "cat", "?!"):
+            found = recalled(Keyword(one), phrase)
+            kept = Keyword(one).run(Candidates.of(phrase, [Document("a", text)]))
+            assert kept.ids.tolist() == found
 
 
 def test_what_it_drops_does_not_come_back_and_the_trace_says_why(corpus):

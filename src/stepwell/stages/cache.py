@@ -6,10 +6,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
-from stepwell.models.protocols import Vectors
+import numpy as np
+from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[np.floating[Any]]
 BATCH = 32
 
 
@@ -25,7 +27,7 @@ class ContentCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._bytes = 0
-        self._kept: OrderedDict[bytes, Vectors] = OrderedDict()
+        self._kept: OrderedDict[bytes, Array] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -37,10 +39,10 @@ class ContentCache:
     def fetch(
         self,
         texts: Sequence[str],
-        make: Callable[[list[str]], Sequence[Vectors]],
+        make: Callable[[list[str]], Sequence[Array]],
         *,
         stop: Callable[[], bool] | None = None,
-    ) -> list[Vectors | None]:
+    ) -> list[Array | None]:
         """The array of each text, made in batches where it is not kept.
 
         Args:
@@ -60,7 +62,7 @@ class ContentCache:
                 self._keep(key, array)
         return [found.get(key) for key in keys]
 
-    def _lookup(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
+    def _lookup(self, keys: Sequence[bytes]) -> dict[bytes, Array]:
         found = {}
         with self._lock:
             for key in keys:
@@ -69,7 +71,7 @@ class ContentCache:
                     found[key] = self._kept[key]
         return found
 
-    def _keep(self, key: bytes, array: Vectors) -> None:
+    def _keep(self, key: bytes, array: Array) -> None:
         # A row of a batch is a view: kept as it is, it would hold the whole batch.
         array = array.copy()
         with self._lock:

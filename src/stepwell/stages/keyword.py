@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stepwell.candidates import Candidates, check_k
-from stepwell.documents import Query
+from stepwell.documents import Document, Query
 from stepwell.filters import Filter
 from stepwell.stages.needs import need_corpus, need_depth
-from stepwell.stages.okapi import words
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -81,8 +80,7 @@ class Keyword:
             kept = kept.keep(mask, reason=f"does not match the filter of {self.name}")
             documents = [doc for doc, holds in zip(documents, mask) if holds]
         if self.phrase and not candidates.query.is_blank:
-            phrase = _padded(candidates.query.text)
-            mask = [doc is not None and phrase in _padded(doc.text) for doc in documents]
+            mask = _holding(candidates.query.text, documents, analyzer=self.corpus.analyzer)
             kept = kept.keep(mask, reason="does not hold the phrase")
         return kept
 
@@ -93,5 +91,21 @@ class Keyword:
         return replace(query, filter=both)
 
 
-def _padded(text: str) -> str:
-    return f" {' '.join(words(text))} "
+def _holding(phrase: str, documents: Sequence[Document | None], *, analyzer: str) -> list[bool]:
+    """Which documents hold the phrase, by the same terms and places as in the corpus's index."""
+    from stepwell.corpus.analyzers import analyzer as named
+
+    placed = named(analyzer).placed
+    wanted = placed(phrase)
+    return [doc is not None and _runs_through(wanted, placed(doc.text)) for doc in documents]
+
+
+def _runs_through(wanted: list[tuple[int, str]], text: list[tuple[int, str]]) -> bool:
+    if not wanted:
+        return False
+    there = set(text)
+    (first, opening), *_ = wanted
+    starts = [place for place, term in text if term == opening]
+    return any(
+        all((start + place - first, term) in there for place, term in wanted) for start in starts
+    )

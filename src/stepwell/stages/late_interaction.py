@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ConfigurationError
 from stepwell.models.loading import EncoderSpec, load_encoder
-from stepwell.models.protocols import Kind, TokenEncoder, Vectors
+from stepwell.models.protocols import Kind, TokenEncoder
 from stepwell.stages import blends
 from stepwell.stages.cache import ContentCache
 from stepwell.stages.needs import need_candidates
 from stepwell.stages.vectors import late, stop_at
 
 CACHE_BYTES = 256 * 2**20
+Tokens: TypeAlias = NDArray[np.floating[Any]]
 
 
 class LateInteraction:
@@ -73,26 +76,28 @@ class LateInteraction:
         notes = late(values[there], candidates)
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
 
-    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:
+    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Tokens]:
         made = self.encoder.encode_tokens(texts, kind=kind)
         if not all(np.isfinite(tokens).all() for tokens in made):
             raise ConfigurationError(
                 f"encoder {self.encoder.name!r} gave NaN or infinite token vectors for a {kind}; "
                 "make it return finite numbers"
             )
-        return [np.asarray(tokens, dtype=np.float32) for tokens in made]
+        # Kept in half the memory, and rounded alike whether it was kept or is new.
+        return [np.asarray(tokens, dtype=np.float16) for tokens in made]
 
 
-def max_sim(query: Vectors, passage: Vectors) -> float:
+def max_sim(query: Tokens, passage: Tokens) -> float:
     """Mean over the query's tokens of the best cosine; -1 where there is no token to compare.
 
     Args:
-        query: (q, d) unit rows.
-        passage: (p, d) unit rows.
+        query: (q, d) unit rows, float16 or float32.
+        passage: (p, d) unit rows, likewise.
     """
     if not len(query) or not len(passage):
         return -1.0
-    return float((query @ passage.T).max(axis=1).mean())
+    cosines = query.astype(np.float32) @ passage.astype(np.float32).T
+    return float(cosines.max(axis=1).mean())
 
 
 def _token_encoder(spec: EncoderSpec | TokenEncoder) -> TokenEncoder:

@@ -10,7 +10,7 @@ from stepwell.candidates import Candidates, Scores, check_blend, check_k, min_ma
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_candidates, need_corpus
-from stepwell.stages.vectors import PassageVectors
+from stepwell.stages.vectors import PassageVectors, late
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -58,10 +58,12 @@ class MMR:
     def run(self, candidates: Candidates, /) -> Candidates:
         """Pick; what is not picked follows in its order, as the next in line."""
         need_candidates(candidates, self.name)
-        vectors = np.nan_to_num(self._passages.of(candidates))
+        vectors = self._passages.of(candidates)
+        notes = late(vectors[:, 0], candidates)
         k = len(candidates) if self.k is None else min(self.k, len(candidates))
-        values = marginal_relevance(min_max(candidates.score), vectors, k, self.weight)
-        return candidates.scored(self.name, values).top(self.k)
+        relevance = min_max(candidates.score)
+        values = marginal_relevance(relevance, np.nan_to_num(vectors), k, self.weight)
+        return candidates.scored(self.name, values).noted(**notes).top(self.k)
 
 
 def marginal_relevance(relevance: Scores, vectors: Vectors, k: int, weight: float) -> Scores:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.candidates import Candidates, Scores
+from stepwell.candidates import Candidates
 from stepwell.documents import Overlay
 from stepwell.errors import ConfigurationError
 from stepwell.models.checks import checked_vectors
@@ -109,7 +109,7 @@ def stop_at(deadline: float | None) -> Callable[[], bool] | None:
     return None if deadline is None else lambda: time.monotonic() >= deadline
 
 
-def late(values: Scores, candidates: Candidates) -> dict[str, int]:
+def late(values: NDArray[np.floating[Any]], candidates: Candidates) -> dict[str, int]:
     """The note of a stage that left candidates unscored at the deadline; empty if it left none."""
     stop = stop_at(candidates.deadline)
     unscored = int(np.isnan(values).sum())
