@@ -100,7 +100,7 @@ class FunctionStage:
         if not callable(function):
             raise ConfigurationError(f"a stage is made from a function, not {function!r}")
         self.function = function
-        self.name: str = name or getattr(function, "__name__", type(function).__name__)
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.expands = expands
         self.decides = decides
         self.__doc__ = function.__doc__
