@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,16 @@ from llama_index.core.instrumentation.span.base import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-from stepwell import BiEncoder, Candidates, Cascade, CrossEncoder, Hybrid, StageError, TopK
+from stepwell import (
+    BiEncoder,
+    Candidates,
+    Cascade,
+    CrossEncoder,
+    Hybrid,
+    MinScore,
+    StageError,
+    TopK,
+)
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import (
     QUESTION,
@@ -152,6 +162,23 @@ def test_29_nobody_listening_costs_no_nodes(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(get_dispatcher(), "event_handlers", [])
     monkeypatch.setattr("stepwell.llama_index.events._nodes", pytest.fail)
     CascadePostprocessor(2).postprocess_nodes(scored(nodes()[:4]), query_str=QUESTION)
+
+
+def test_29_listening_changes_no_answer() -> None:
+    """A threshold guards the answer past the deadline, heard or not."""
+
+    class Late(CrossEncoder):
+        def run(self, candidates: Candidates, /) -> Candidates:
+            time.sleep(0.05)
+            return super().run(candidates)
+
+    stages = [Late(lambda query, passages: [float(len(each)) for each in passages]), MinScore(100)]
+    made = CascadePostprocessor(50, Cascade(stages), deadline=0.04, detail_key=None)
+    unheard = made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
+    with listening() as ears:
+        heard = made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
+    assert heard == unheard
+    assert ears.named("CascadeEvent")[0].trace["stages"][-1]["status"] == "ok"
 
 
 class Spans(BaseSpanHandler[BaseSpan]):

@@ -51,32 +51,34 @@ def watched(cascade: Cascade, bundle: QueryBundle, manager: CallbackManager) -> 
     if not manager.handlers and not _is_heard():
         return cascade
     one = copy.copy(cascade)
-    one.stages = tuple(_Watched(stage, bundle, manager) for stage in cascade.stages)
+    one.stages = tuple(
+        (_WatchedAsync if isinstance(stage, AsyncStage) else _Watched)(stage, bundle, manager)
+        for stage in cascade.stages
+    )
     return one
 
 
 class _Watched:
-    """A stage that says when it begins and ends to re-score."""
+    """A stage that says when it begins and ends to re-score; in all else the stage itself."""
 
-    def __init__(self, stage: Stage, bundle: QueryBundle, manager: CallbackManager) -> None:
+    def __init__(self, stage: Any, bundle: QueryBundle, manager: CallbackManager) -> None:
         self._stage = stage
         self._bundle = bundle
         self._manager = manager
-        self.name = stage.name
-        for ability in ("expands", "decides", "recall_only"):
-            setattr(self, ability, getattr(stage, ability, False))
-        # The cascade asks whether the method is there, so it must not be where the stage has none.
-        if isinstance(stage, AsyncStage):
-            self.arun = self._arun
+
+    @property
+    def name(self) -> str:
+        return str(self._stage.name)
+
+    def __getattr__(self, name: str) -> Any:
+        # What the stage declares of itself counts; ways to run it would pass by the telling.
+        if name in ("_stage", "arun", "run_many"):
+            raise AttributeError(name)
+        return getattr(self._stage, name)
 
     def run(self, candidates: Candidates, /) -> Candidates:
         with self._told(candidates) as end:
             return end(self._stage.run(candidates))
-
-    async def _arun(self, candidates: Candidates, /) -> Candidates:
-        assert isinstance(self._stage, AsyncStage)
-        with self._told(candidates) as end:
-            return end(await self._stage.arun(candidates))
 
     @contextmanager
     def _told(self, candidates: Candidates) -> Iterator[Callable[[Candidates], Candidates]]:
@@ -108,6 +110,12 @@ class _Watched:
                 event.on_end(payload={EventPayload.NODES: nodes})
         finally:
             dispatcher.event(ReRankEndEvent(nodes=nodes))
+
+
+class _WatchedAsync(_Watched):
+    async def arun(self, candidates: Candidates, /) -> Candidates:
+        with self._told(candidates) as end:
+            return end(await self._stage.arun(candidates))
 
 
 def _nodes(candidates: Candidates) -> list[NodeWithScore]:
