@@ -100,6 +100,17 @@ async def test_09_blank_query(make: Any, query: str) -> None:
     assert len((await retriever.abatch([query, QUERY]))[1]) == 5
 
 
+def test_09_blank_query_reaches_no_stage() -> None:
+    """A blank query is answered before any stage, which may know nothing of blank ones."""
+
+    def fail(candidates: sw.Candidates) -> sw.Candidates:
+        raise RuntimeError("asked")
+
+    retriever = CascadeRetriever(cascade=sw.Cascade([sw.stage(fail)]))
+    assert retriever.invoke(" ") == []
+    assert retriever.batch([" "]) == [[]]
+
+
 @both
 @pytest.mark.parametrize("query", [None, 7, ["a"]])
 async def test_09_query_of_another_type(make: Any, query: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import and_
@@ -13,9 +12,7 @@ from langchain_core.callbacks import (
     CallbackManagerForRetrieverRun,
 )
 from langchain_core.documents import Document as LangChainDocument
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from stepwell.candidates import check_k
@@ -23,18 +20,16 @@ from stepwell.cascade import Cascade
 from stepwell.documents import Query
 from stepwell.errors import InputError, StageError
 from stepwell.filters import Filter
+from stepwell.langchain.batch import BatchRetriever
 from stepwell.langchain.convert import answered
 from stepwell.langchain.ingest import corpus_of
 from stepwell.langchain.recall import as_stage
-from stepwell.langchain.runs import Run, abegin, atell, begin, running, tell
+from stepwell.langchain.runs import Run, atell, running, tell
 from stepwell.result import Result
 from stepwell.trace import Trace
 
-# Enough queries together to fill a model's batches; more only holds more candidates at once.
-_TOGETHER = 64
 
-
-class CascadeRetriever(BaseRetriever):
+class CascadeRetriever(BatchRetriever):
     """Answers from a cascade; the same ids and scores as `Cascade.search`.
 
     Each call may set `k`, `filter`, `deadline` and `search_kwargs` (a mapping of the same three);
@@ -181,57 +176,6 @@ class CascadeRetriever(BaseRetriever):
 
     # -- many queries ------------------------------------------------------------------------
 
-    def batch(
-        self,
-        inputs: list[str],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        """`invoke` for each query, in order; stages that can, work on all at once.
-
-        Each query is a run of its own, with its own config. `max_concurrency` bounds how many
-        are worked on together.
-        """
-        answers: list[Any] = []
-        for queries, configs in _chunks(inputs, config):
-            runs = [begin(self, query, each, **kwargs) for query, each in zip(queries, configs)]
-            for run, (answer, trace) in zip(runs, self._answer(queries, runs, kwargs)):
-                tell(run, trace)
-                if isinstance(answer, Exception):
-                    run.on_retriever_error(answer)
-                else:
-                    run.on_retriever_end(answer)
-                answers.append(answer)
-            _raise_first(answers, unless=return_exceptions)
-        return answers
-
-    async def abatch(
-        self,
-        inputs: list[str],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        """`batch` without blocking the event loop; the same result."""
-        answers: list[Any] = []
-        for queries, configs in _chunks(inputs, config):
-            runs = [
-                await abegin(self, query, each, **kwargs) for query, each in zip(queries, configs)
-            ]
-            done = await asyncio.to_thread(self._answer, queries, runs, kwargs)
-            for run, (answer, trace) in zip(runs, done):
-                await atell(run, trace)
-                if isinstance(answer, Exception):
-                    await run.on_retriever_error(answer)
-                else:
-                    await run.on_retriever_end(answer)
-                answers.append(answer)
-            _raise_first(answers, unless=return_exceptions)
-        return answers
-
     def _answer(
         self, queries: Sequence[str], runs: Sequence[Run], given: Mapping[str, Any]
     ) -> list[tuple[list[LangChainDocument] | Exception, Trace | None]]:
@@ -300,24 +244,9 @@ class CascadeRetriever(BaseRetriever):
         ]
 
 
-def _chunks(
-    inputs: Sequence[str], config: RunnableConfig | list[RunnableConfig] | None
-) -> Iterable[tuple[Sequence[str], list[RunnableConfig]]]:
-    configs = get_config_list(config, len(inputs)) if inputs else []
-    size = (configs[0].get("max_concurrency") if configs else None) or _TOGETHER
-    for at in range(0, len(inputs), size):
-        yield inputs[at : at + size], configs[at : at + size]
-
-
 def _attempted(function: Callable[..., Any], *args: Any) -> Any:
     """What the function returns, or the exception: one bad query spoils no other."""
     try:
         return function(*args)
     except Exception as error:
         return error
-
-
-def _raise_first(answers: Sequence[Any], *, unless: bool) -> None:
-    for answer in answers:
-        if isinstance(answer, Exception) and not unless:
-            raise answer
