@@ -264,9 +264,7 @@ def check_blend(blend: float) -> float:
     return blend
 
 
-def check_k(
-    k: int | None, *, error: type[Exception] = ConfigurationError, what: str = "k"
-) -> int | None:
+def check_k(k: Any, *, error: type[Exception] = ConfigurationError, what: str = "k") -> int | None:
     """The depth, if it is one.
 
     Raises:
@@ -286,7 +284,8 @@ def below(tail: Scores, head: Scores) -> Scores:
     lowest = head.min()
     moved = tail - max(tail.max() - lowest, 0.0)
     # The subtraction rounds: the first of the tail may end a hair above.
-    return np.minimum(moved, lowest)
+    clipped: Scores = np.minimum(moved, lowest)
+    return clipped
 
 
 def _firsts(ids: Ids, order: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -301,9 +300,10 @@ def _taken(columns: Mapping[str, Any], at: NDArray[np.intp]) -> Mapping[str, Any
 
 
 def _object_array(ids: Sequence[str] | Ids) -> Ids:
-    array = np.empty(len(ids), dtype=object)
+    array: Ids = np.empty(len(ids), dtype=object)
     array[:] = ids
-    return _frozen(array)
+    array.flags.writeable = False
+    return array
 
 
 def _frozen(array: Any) -> Any:

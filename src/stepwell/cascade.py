@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stepwell.ask import Ask
 from stepwell.attempt import (
     ALWAYS_RAISED,
-    Outcome,
-    attempt,
-    attempt_async,
-    attempt_many,
     failed_record,
     idle_reason,
     passed_record,
     raised,
 )
-from stepwell.candidates import Candidates, Dropped, check_k
+from stepwell.candidates import Candidates, Dropped
 from stepwell.documents import Document, Query
+from stepwell.driving import Walk, drive, drive_async, drive_many
 from stepwell.errors import (
     ConfigurationError,
-    InputError,
     StageError,
 )
 from stepwell.filters import Filter
-from stepwell.result import Result, hits_of
+from stepwell.result import Result
 from stepwell.stage import Stage
 from stepwell.trace import StageRecord, Trace, record_of
 
@@ -41,11 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("stepwell")
 
 OnFailure = Literal["raise", "skip"]
-
-
-_Walk: TypeAlias = Generator[
-    tuple[Stage, Candidates], Outcome, tuple[Candidates, list[StageRecord]]
-]
 
 
 class Cascade:
@@ -122,8 +113,8 @@ class Cascade:
                 filter unknown.
             StageError: A stage failed whose policy is to raise.
         """
-        ask = _Ask.of(query, k, filter, deadline)
-        return ask.answer(*_drive(self._walk(ask.start())))
+        ask = Ask.of(query, k, filter, deadline)
+        return ask.answer(*drive(self._walk(ask.start())))
 
     async def asearch(
         self,
@@ -134,8 +125,8 @@ class Cascade:
         deadline: float | None = None,
     ) -> Result:
         """`search` without blocking the event loop; the same result."""
-        ask = _Ask.of(query, k, filter, deadline)
-        return await asyncio.to_thread(ask.answer, *await _adrive(self._walk(ask.start())))
+        ask = Ask.of(query, k, filter, deadline)
+        return await asyncio.to_thread(ask.answer, *await drive_async(self._walk(ask.start())))
 
     def search_many(
         self,
@@ -161,8 +152,8 @@ class Cascade:
         deadline: float | None = None,
     ) -> list[Result | Exception]:
         """`search_many`, but a query that fails gives its exception and spoils no other."""
-        asks = [_Ask.of(query, k, filter, deadline) for query in queries]
-        done = _drive_many([self._walk(ask.start()) for ask in asks])
+        asks = [Ask.of(query, k, filter, deadline) for query in queries]
+        done = drive_many([self._walk(ask.start()) for ask in asks])
         return [
             each if isinstance(each, Exception) else ask.answer(*each)
             for ask, each in zip(asks, done)
@@ -206,8 +197,8 @@ class Cascade:
         Raises:
             InputError: As in `search`, or two documents have one id.
         """
-        ask = _Ask.of(query, k, filter, deadline)
-        return ask.answer(*_drive(self._walk(ask.bring(documents, scores))))
+        ask = Ask.of(query, k, filter, deadline)
+        return ask.answer(*drive(self._walk(ask.bring(documents, scores))))
 
     async def arank(
         self,
@@ -220,23 +211,23 @@ class Cascade:
         deadline: float | None = None,
     ) -> Result:
         """`rank` without blocking the event loop; the same result."""
-        ask = _Ask.of(query, k, filter, deadline)
-        done = await _adrive(self._walk(ask.bring(documents, scores)))
+        ask = Ask.of(query, k, filter, deadline)
+        done = await drive_async(self._walk(ask.bring(documents, scores)))
         return await asyncio.to_thread(ask.answer, *done)
 
     # -- being a stage ---------------------------------------------------------------------
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Run the stages on candidates; their records become children of this one's."""
-        return _as_one_stage(*_drive(self._walk(candidates)))
+        return _as_one_stage(*drive(self._walk(candidates)))
 
     async def arun(self, candidates: Candidates, /) -> Candidates:
         """`run`, awaited."""
-        return _as_one_stage(*await _adrive(self._walk(candidates)))
+        return _as_one_stage(*await drive_async(self._walk(candidates)))
 
     # -- the one body ----------------------------------------------------------------------
 
-    def _walk(self, candidates: Candidates) -> _Walk:
+    def _walk(self, candidates: Candidates) -> Walk:
         """Yield (stage, candidates), receive what came of it, return the end and the records."""
         records: list[StageRecord] = []
         for position, stage in enumerate(self.stages):
@@ -268,108 +259,6 @@ class Cascade:
             return True
         default: OnFailure = "raise" if candidates.fresh else "skip"
         return self.on_failure.get(stage.name, default) == "raise"
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One call, checked: what to start from and how to make its answer."""
-
-    query: Query
-    k: int | None
-    deadline: float | None
-    began: float
-
-    @classmethod
-    def of(
-        cls,
-        query: str | Query,
-        k: int | None,
-        filter: Mapping[str, Any] | Filter | None,
-        deadline: float | None,
-    ) -> _Ask:
-        began = time.monotonic()
-        asked = query if isinstance(query, Query) else Query(query)
-        extra = Filter.parse(filter)
-        if extra is not None:
-            both = extra if asked.filter is None else asked.filter & extra
-            asked = replace(asked, filter=both)
-        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
-            raise InputError(f"a deadline must be a positive number of seconds, not {deadline!r}")
-        return cls(asked, check_k(k, error=InputError), deadline, began)
-
-    @property
-    def _until(self) -> float | None:
-        return None if self.deadline is None else self.began + self.deadline
-
-    def start(self) -> Candidates:
-        return Candidates.start(self.query, deadline=self._until)
-
-    def bring(
-        self, documents: Iterable[Document | str], scores: Sequence[float] | None
-    ) -> Candidates:
-        brought = [
-            Document(str(at), document) if isinstance(document, str) else document
-            for at, document in enumerate(documents)
-        ]
-        brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
-        return replace(brought_set, dropped=())
-
-    def answer(self, final: Candidates, records: list[StageRecord]) -> Result:
-        hits = hits_of(final, records, self.k)
-        trace = Trace(
-            records=tuple(records),
-            answered=tuple(hit.document.id for hit in hits),
-            ms=(time.monotonic() - self.began) * 1e3,
-            k=self.k,
-            deadline_ms=None if self.deadline is None else self.deadline * 1e3,
-        )
-        return Result(self.query, hits, trace)
-
-
-# -- drivers: the same walk, run at once, awaited, or for many queries in step -------------------
-
-
-def _drive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
-    try:
-        request = next(walk)
-        while True:
-            request = walk.send(attempt(*request))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def _adrive(walk: _Walk) -> tuple[Candidates, list[StageRecord]]:
-    # A StopIteration cannot cross a coroutine's edge, so it is caught where it is raised.
-    outcome: Outcome | None = None
-    while True:
-        try:
-            request = next(walk) if outcome is None else walk.send(outcome)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        outcome = await attempt_async(*request)
-
-
-def _drive_many(walks: list[_Walk]) -> list[tuple[Candidates, list[StageRecord]] | Exception]:
-    ended: dict[int, tuple[Candidates, list[StageRecord]] | Exception] = {}
-    waiting: dict[int, tuple[Stage, Candidates]] = {}
-
-    def advance(at: int, outcome: Outcome | None) -> None:
-        try:
-            waiting[at] = next(walks[at]) if outcome is None else walks[at].send(outcome)
-        except StopIteration as end:
-            ended[at] = end.value
-        except Exception as error:
-            ended[at] = error
-
-    for at in range(len(walks)):
-        advance(at, None)
-    while waiting:
-        stage = next(iter(waiting.values()))[0]
-        together = [at for at, request in waiting.items() if request[0] is stage]
-        outcomes = attempt_many(stage, [waiting.pop(at)[1] for at in together])
-        for at, outcome in zip(together, outcomes):
-            advance(at, outcome)
-    return [ended[at] for at in range(len(walks))]
 
 
 # -- rules -----------------------------------------------------------------------------------

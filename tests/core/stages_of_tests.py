@@ -109,6 +109,8 @@ class Bad:
                 return candidates.reordered(range(n), np.arange(n, dtype=float))
             case "not given":
                 return candidates.recalled("bad", ["d0", "new"], [2, 1], source=candidates.source)
+            case "no string":
+                return candidates.recalled("bad", [0, "d0"], [2, 1], source=candidates.source)
         raise AssertionError(self.rule)
 
 

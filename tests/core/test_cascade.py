@@ -223,9 +223,10 @@ def test_the_callers_own_mistakes_are_always_raised(error):
     assert caught.value is error
 
 
-@pytest.mark.parametrize(
-    "rule", ["Candidates", "query", "twice", "NaN", "infinite", "missing", "increase", "not given"]
-)
+RULES = ["Candidates", "query", "twice", "no string", "NaN", "infinite", "missing", "increase"]
+
+
+@pytest.mark.parametrize("rule", [*RULES, "not given"])
 async def test_a_broken_rule_is_raised_and_named(rule):
     """In every way of asking, with the stage, its place and the trace."""
     cascade = Cascade([Recall(), Bad(rule)], on_failure={"bad": "skip"})

@@ -66,7 +66,7 @@ def test_given_a_set_it_keeps_what_matches_in_its_order(corpus):
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(["log", "logs", "the", "cat"]), max_size=6).map(" ".join))
 def test_recall_and_set_agree_on_what_holds_a_phrase(text):
     """The same terms at the same places, stemmed alike."""

@@ -1,0 +1,80 @@
+"""One call of a cascade: checked, started, and turned into its answer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stepwell.candidates import Candidates, check_k
+from stepwell.documents import Document, Query
+from stepwell.errors import InputError
+from stepwell.filters import Filter
+from stepwell.result import Result, hits_of
+from stepwell.trace import StageRecord, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call, checked: what to start from and how to make its answer."""
+
+    query: Query
+    k: int | None
+    deadline: float | None
+    began: float
+
+    @classmethod
+    def of(
+        cls,
+        query: str | Query,
+        k: int | None,
+        filter: Mapping[str, Any] | Filter | None,
+        deadline: float | None,
+    ) -> Ask:
+        """Check what was asked.
+
+        Raises:
+            InputError: As `Cascade.search` says.
+        """
+        began = time.monotonic()
+        asked = query if isinstance(query, Query) else Query(query)
+        extra = Filter.parse(filter)
+        if extra is not None:
+            both = extra if asked.filter is None else asked.filter & extra
+            asked = replace(asked, filter=both)
+        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
+            raise InputError(f"a deadline must be a positive number of seconds, not {deadline!r}")
+        return cls(asked, check_k(k, error=InputError), deadline, began)
+
+    @property
+    def _until(self) -> float | None:
+        return None if self.deadline is None else self.began + self.deadline
+
+    def start(self) -> Candidates:
+        """The empty set that a search starts from."""
+        return Candidates.start(self.query, deadline=self._until)
+
+    def bring(
+        self, documents: Iterable[Document | str], scores: Sequence[float] | None
+    ) -> Candidates:
+        """The set that ranking starts from; see `Cascade.rank`."""
+        brought = [
+            Document(str(at), document) if isinstance(document, str) else document
+            for at, document in enumerate(documents)
+        ]
+        brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
+        return replace(brought_set, dropped=())
+
+    def answer(self, final: Candidates, records: list[StageRecord]) -> Result:
+        """The result: hits, back-filled to k, and the trace."""
+        hits = hits_of(final, records, self.k)
+        trace = Trace(
+            records=tuple(records),
+            answered=tuple(hit.document.id for hit in hits),
+            ms=(time.monotonic() - self.began) * 1e3,
+            k=self.k,
+            deadline_ms=None if self.deadline is None else self.deadline * 1e3,
+        )
+        return Result(self.query, hits, trace)
