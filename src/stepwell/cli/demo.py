@@ -22,6 +22,7 @@ from stepwell.cli.terminal import (
     stdout,
 )
 from stepwell.corpus import Corpus
+from stepwell.documents import well_formed
 from stepwell.ingest import Reading, python_docs
 from stepwell.ingest.cache import cached_corpus, fill
 from stepwell.models import load_encoder
@@ -47,7 +48,7 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Index the documentation of this Python's standard library, and answer questions about it."""
-    asked = list(questions or QUESTIONS)
+    asked = [well_formed(question) for question in questions or QUESTIONS]
     with (
         reported(debug=debug, as_json=as_json),
         _library(encoder_named(encoder), cache) as corpus,

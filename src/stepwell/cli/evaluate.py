@@ -39,7 +39,9 @@ from stepwell.stages.presets import DEFAULT, preset
 
 
 def evaluate(
-    dataset: Annotated[Path | None, typer.Argument(help="A folder in the BEIR layout.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(metavar="[DATASET]", help="A folder in the BEIR layout.")
+    ] = None,
     preset_name: Annotated[
         str,
         typer.Option("--preset", help="bm25, dense, hybrid, two-stage, classic or three-stage."),
@@ -71,10 +73,11 @@ def evaluate(
     nDCG@10, MRR@10 and R@100 by ir-measures, each with a 95% interval.
     """
     with reported(debug=debug, as_json=as_json):
-        import_extra("ir_measures", extra="eval")  # before minutes of indexing
+        import_extra("ir_measures", extra="eval")  # what is missing is said before indexing
         if run is not None or qrels is not None:
             report = _of_run(dataset, run, qrels, seed)
         else:
+            preset(preset_name)  # as is an unknown name
             chosen = _chosen(dataset, split, queries, seed)
             name = None if preset_name == "bm25" else encoder_named(encoder)
             with _opened(_folder(dataset), corpus, name, analyzer, cache) as opened:

@@ -28,10 +28,13 @@ def index(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of .md .rst .txt .html .py .pdf files, one such file, or a BEIR folder."
+            metavar="SOURCE",
+            help="A folder of .md .rst .txt .html .py .pdf files, one such file, or a BEIR folder.",
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", help="The corpus; made if it is not there.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="PATH", help="The corpus; made if it is not there.")
+    ],
     encoder: Encoder = "embedded",
     analyzer: Annotated[
         str | None, typer.Option(help="A language, plain or code; english for a new corpus.")

@@ -21,14 +21,15 @@ from stepwell.cli.terminal import (
     stdout,
 )
 from stepwell.corpus import Corpus
+from stepwell.documents import well_formed
 from stepwell.errors import InputError
 from stepwell.result import Result
 from stepwell.stages.presets import DEFAULT, preset
 
 
 def search(
-    path: Annotated[Path, typer.Argument(help="The corpus.")],
-    query: Annotated[str, typer.Argument(help="The question.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The corpus.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
     k: Annotated[int, typer.Option("--k", "-k", help="How many documents.")] = 10,
     preset_name: Annotated[
         str | None,
@@ -55,7 +56,7 @@ def search(
                 say(f"repaired: {repair}")
             name = preset_name or (DEFAULT if corpus.encoder else "bm25")
             cascade = Cascade(preset(name, corpus))
-            result = cascade.search(query, k=k, filter=wanted, deadline=deadline)
+            result = cascade.search(well_formed(query), k=k, filter=wanted, deadline=deadline)
     _show(result, trace=trace, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from stepwell.documents import Document
+from stepwell.documents import Document, well_formed
 from stepwell.errors import InputError
 from stepwell.ingest.reading import Reading, Skipped
 
@@ -125,6 +125,8 @@ def _document(row: Mapping[str, Any]) -> Document:
 def _row(line: bytes) -> dict[str, Any] | str:
     try:
         row = json.loads(line.decode("utf-8-sig"))
+        if b"\\ud" in line.lower():  # half an escaped pair is no character: it becomes "?"
+            row = json.loads(well_formed(json.dumps(row, ensure_ascii=False)))
     except UnicodeDecodeError:
         return "it is not UTF-8"
     except (ValueError, RecursionError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.documents import well_formed
 from stepwell.errors import import_extra
 
 
@@ -224,7 +225,7 @@ def _pdf(data: bytes) -> Parsed:
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         title = _pdf_title(reader)
-        pages = [page.extract_text() for page in reader.pages]
+        pages = [well_formed(page.extract_text()) for page in reader.pages]
     except Exception as error:  # a damaged file makes the reader fail in any way at all
         reason = " ".join(str(error).split())[:120]
         raise Unreadable(f"its PDF cannot be read ({type(error).__name__}: {reason})") from error
@@ -236,7 +237,7 @@ def _pdf(data: bytes) -> Parsed:
 
 def _pdf_title(reader: Any) -> str:
     title = reader.metadata.title if reader.metadata else None
-    return " ".join(title.split()) if isinstance(title, str) else ""
+    return well_formed(" ".join(title.split())) if isinstance(title, str) else ""
 
 
 _PARSERS: dict[str, Callable[[str], Parsed]] = {

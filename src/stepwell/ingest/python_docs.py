@@ -23,6 +23,16 @@ _BESIDE = ("distutils", "encodings", "ensurepip", "lib2to3", "pydoc_data", "rlco
 _ALIASED = ("posix", "nt", "posixpath", "ntpath", "genericpath")
 """What they hold is public elsewhere, in `os` and `os.path`."""
 
+_SHORT = 12
+
+
+class _Dots:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_ELLIPSIS = _Dots()
+
 
 def python_docs(kinds: Collection[Kind] = KINDS) -> list[Document]:
     """Docstrings of the public modules, classes, functions and methods, one document each.
@@ -126,8 +136,22 @@ def _doc(thing: Any) -> str:
 
 def _signature(thing: Any) -> str:
     try:
-        signature = str(inspect.signature(getattr(thing, "__func__", thing)))
+        signature = inspect.signature(getattr(thing, "__func__", thing))
     except Exception:  # a default or an annotation that exists on another platform only
         return ""
-    # An address in a default would make a new document in every process.
-    return "" if " at 0x" in signature else signature
+    parameters = [_without_state(each) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters))
+
+
+def _without_state(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The parameter, with a default that says something about this process replaced by "...".
+
+    Some defaults are live objects: `cgi.parse` has the whole environment for one, others print
+    their address in memory.
+    """
+    default = parameter.default
+    if default is parameter.empty or isinstance(default, (type(None), bool, int, float)):
+        return parameter
+    if isinstance(default, (str, bytes)) and len(default) <= _SHORT:
+        return parameter
+    return parameter.replace(default=_ELLIPSIS)

@@ -10,7 +10,7 @@ from stepwell.ingest.formats import Parsed, Section
 
 CAPACITY = (400, 1000)
 """Characters of a passage: full from the first number on, never above the second."""
-_PIECE = 40_000
+_PIECE = 10_000
 
 
 def passages(parsed: Parsed) -> Iterator[tuple[Section, str]]:

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from stepwell import Corpus, Document, InputError
+from stepwell.ingest import Reading, Synced, read_folder, sync
+from stepwell.ingest.sync import BATCH, SOURCE
+
+
+def reading(*documents: Document, source: str = "here") -> Reading:
+    return Reading(source, documents, len(documents))
+
+
+def test_changed_passages_are_replaced_and_vanished_ones_removed(tmp_path: Path) -> None:
+    """Reading a folder again leaves what the folder holds now, and says what it did."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("# A\n\nOne.\n\n# B\n\nTwo.\n")
+    (docs / "b.md").write_text("Stays.")
+    (docs / "c.md").write_text("Goes.")
+    with Corpus.open(tmp_path / "c.stepwell", encoder=None) as corpus:
+        assert sync(corpus, read_folder(docs)) == Synced(added=4)
+        assert sync(corpus, read_folder(docs)) == Synced(unchanged=4)
+        (docs / "a.md").write_text("# A\n\nOne, changed.\n")
+        (docs / "c.md").unlink()
+        (docs / "d.md").write_text("New.")
+        assert sync(corpus, read_folder(docs)) == Synced(1, 1, 1, 2)
+        assert {d.id: d.text for d in corpus} == {
+            "a.md#0": "A\nOne, changed.",
+            "b.md#0": "Stays.",
+            "d.md#0": "New.",
+        }
+        assert corpus.search_text("goes", 5).ids == []
+
+
+def test_a_file_that_cannot_be_read_today_keeps_its_passages(tmp_path: Path) -> None:
+    """Unreadable is not vanished, and neither is what a narrower glob leaves out."""
+    for name in ("a.md", "b.txt"):
+        (tmp_path / name).write_text("text")
+    with Corpus.temporary(encoder=None) as corpus:
+        sync(corpus, read_folder(tmp_path))
+        (tmp_path / "a.md").write_bytes(b"caf\xe9")
+        assert sync(corpus, read_folder(tmp_path)) == Synced(unchanged=1)
+        assert sync(corpus, read_folder(tmp_path, glob=["*.txt"])) == Synced(unchanged=1)
+        assert len(corpus) == 2
+
+
+def test_documents_from_elsewhere_stay_and_are_never_overwritten(tmp_path: Path) -> None:
+    """Other sources' documents are left alone; one of the same id is an error that names both."""
+    with Corpus.temporary(encoder=None) as corpus:
+        corpus.add([Document("mine", "by hand")])
+        sync(corpus, reading(Document("a", "x"), source=str(tmp_path)))
+        sync(corpus, reading(Document("b", "y"), source="other"))
+        assert sorted(d.id for d in corpus) == ["a", "b", "mine"]
+        with pytest.raises(InputError, match=r"'mine' already, from elsewhere"):
+            sync(corpus, reading(Document("mine", "z")))
+        with pytest.raises(InputError, match="of its own"):
+            sync(corpus, reading(Document("a", "z"), source="other"))
+        assert corpus.get("a").text == "x"  # type: ignore[union-attr]
+
+
+def test_a_folder_that_was_moved_takes_its_documents_along(tmp_path: Path) -> None:
+    """After a folder was moved, its passages belong to the new place and nothing is doubled."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    (before / "a.md").write_text("text")
+    with Corpus.temporary(encoder=None) as corpus:
+        sync(corpus, read_folder(before))
+        before.rename(after)
+        assert sync(corpus, read_folder(after)) == Synced(changed=1)
+        assert corpus.get("a.md#0").metadata[SOURCE] == str(after.resolve())  # type: ignore[union-attr]
+
+
+def test_progress_is_what_the_corpus_holds() -> None:
+    """Each number reported is a number of documents that are in the corpus by then."""
+    documents = [Document(str(n), f"text {n}") for n in range(2 * BATCH + 7)]
+    seen: list[tuple[int, int]] = []
+    with Corpus.temporary(encoder=None) as corpus:
+        sync(corpus, reading(*documents), progress=lambda done: seen.append((done, len(corpus))))
+    assert seen == [(BATCH, BATCH), (2 * BATCH, 2 * BATCH), (len(documents), len(documents))]
+
+
+def test_empty_and_huge_texts_are_kept() -> None:
+    """Empty and huge texts go in, stay findable, and are not changed again and again."""
+    documents = [Document("empty", ""), Document("huge", "needle " + "hay " * 2_500_000)]
+    with Corpus.temporary(encoder=None) as corpus:
+        assert sync(corpus, reading(*documents)) == Synced(added=2)
+        assert corpus.search_text("needle", 5).ids == ["huge"]
+        assert sync(corpus, reading(*documents)) == Synced(unchanged=2)
