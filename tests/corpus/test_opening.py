@@ -69,7 +69,7 @@ def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
     connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(CorpusError, match="format 99.*pip install -U"):
+    with pytest.raises(CorpusError, match=r"format 99.*pip install -U"):
         Corpus.open(tmp_path / "c", encoder=None)
 
 

@@ -61,7 +61,7 @@ class ChromaIndex:
         self.embedded = kind == "chroma"
         self.folder = folder
         self.token = token
-        self._what = "the embedded Chroma" if self.embedded else f"the Chroma server at {kind}"
+        self._what, self._remedy = _described(kind)
         self._client = self._asked(lambda: _client(kind, folder))
         self._collection = self._asked(
             lambda: self._client.get_or_create_collection(
@@ -105,10 +105,15 @@ class ChromaIndex:
         return np.array([int(id) for id in found["ids"][0]], np.int64)
 
     def drop(self) -> None:
-        """Delete the collection and, of an embedded one, its files."""
+        """Delete the collection and, of an embedded one, its files; it cannot be used again."""
         self._asked(lambda: self._client.delete_collection(f"stepwell-{self.token}"))
+        self.close()
         if self.embedded:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._client.close()
 
     def _last(self) -> int:
         """The last row that this process' Chroma is sure to find."""
@@ -124,9 +129,15 @@ class ChromaIndex:
             raise
         except Exception as error:  # Chroma raises many kinds, its client's transport others
             raise CorpusError(
-                f"{self._what} does not answer ({type(error).__name__}: {error}); start it again, "
-                "or open the corpus once more to have it rebuilt from the vector file"
+                f"{self._what} does not answer ({type(error).__name__}: {error}); {self._remedy}"
             ) from error
+
+
+def _described(kind: str) -> tuple[str, str]:
+    """What an error calls it, and the remedy."""
+    if kind == "chroma":
+        return "the embedded Chroma", "open the corpus once more to have it rebuilt"
+    return f"the Chroma server at {kind}", "start it, or see to the network, and try again"
 
 
 def _client(kind: str, folder: Path) -> Any:

@@ -7,6 +7,9 @@ term and never parsed: no text has a meaning as syntax. Ties are broken by row.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ class Lexical:
     def __init__(self, path: Path | None, *, analyzer: Analyzer) -> None:
         self.path = path
         self.analyzer = analyzer
+        self.copy: tempfile.TemporaryDirectory[str] | None = None
         self._schema = _schema()
         self._index = tantivy.Index(self._schema, str(path) if path else None)
         self._index.register_tokenizer("text", analyzer.inner)
@@ -58,7 +62,15 @@ class Lexical:
         """
         if not (path / "meta.json").exists():
             raise FileNotFoundError(f"{path} holds no term index")
-        return cls(path, analyzer=analyzer)
+        if os.access(path, os.W_OK):
+            return cls(path, analyzer=analyzer)
+        # tantivy makes a lock file even to read: where it may not, it reads a copy.
+        copy = tempfile.TemporaryDirectory(prefix="stepwell-")
+        shutil.copytree(path, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        os.chmod(copy.name, 0o700)
+        index = cls(Path(copy.name), analyzer=analyzer)
+        index.copy = copy
+        return index
 
     def reload(self) -> None:
         """See what was committed since, here or in another process."""

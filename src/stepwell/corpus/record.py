@@ -70,13 +70,15 @@ class Record:
         Raises:
             CorpusError: The corpus is closed, or the file is damaged.
         """
-        connection = self._take()
+        connection = None
         try:
+            connection = self._take()
             yield connection
         except sqlite3.DatabaseError as error:
             raise _explained(error, self.path) from error
         finally:
-            self._give(connection)
+            if connection is not None:
+                self._give(connection)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -272,7 +274,10 @@ def _explained(error: sqlite3.DatabaseError, path: Path) -> CorpusError:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return CorpusError(f"corpus {where!r} is locked by another process; try again ({error})")
     if isinstance(error, sqlite3.OperationalError):
-        return CorpusError(f"corpus {where!r} cannot be read or written: {error}")
+        return CorpusError(
+            f"corpus {where!r} cannot be read or written ({error}); see to the permissions of its "
+            "folder and the space on its disk, or open it with read_only=True"
+        )
     return CorpusError(
         f"the record of corpus {where!r} is damaged ({error}); restore {path.name} from a backup, "
         "or index the documents again into a new folder"

@@ -104,6 +104,8 @@ class Store:
         """Let go of every file."""
         self.record.close()
         with self._lock:
+            if self._index is not None:
+                self._index.close()
             self._lexical = self._places = self._file = self._index = None
             self._filters.clear()
 
@@ -148,9 +150,10 @@ class Store:
         """The term index with everything of that state in it."""
         with self._lock:
             name, version, lexical = self._lexical or ("", -1, None)
-            if lexical is None or name != state.lexical:
+            moved = name != state.lexical or version != state.version
+            if lexical is None or name != state.lexical or (moved and lexical.copy is not None):
                 lexical = Lexical.existing(self.path / state.lexical, analyzer=self.analyzer)
-            elif version != state.version:
+            elif moved:
                 lexical.reload()
             self._lexical = (state.lexical, state.version, lexical)
             return lexical
@@ -209,6 +212,8 @@ class Store:
             return None
         with self._lock:
             if self._index is None or self._index.token != state.chroma:
+                if self._index is not None:
+                    self._index.close()
                 self._index = self.chroma(state.chroma)
             return self._index
 
