@@ -152,9 +152,9 @@ def broken_rule(stage: Stage, before: Candidates, after: Candidates) -> str:
     ids = set(after.ids.tolist())
     if len(ids) != len(after.ids):
         return "it returned an id twice"
-    odd = next((id for id in ids if not isinstance(id, str)), None)
-    if odd is not None:
-        return f"it returned an id that is no string: {odd!r}"
+    odd = [kind.__name__ for kind in set(map(type, ids)) if not issubclass(kind, str)]
+    if odd:
+        return f"it returned an id that is no string but {odd[0]}"
     if len(after.score) != len(after.ids) or not np.isfinite(after.score).all():
         return "a score is missing, NaN or infinite"
     if (np.diff(after.score) > 0).any():
