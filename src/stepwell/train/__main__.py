@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from stepwell.train.data import Collection, collections
 from stepwell.train.export import package
-from stepwell.train.fit import Recipe, fit
+from stepwell.train.fit import Recipe, averaged, fit
 from stepwell.train.judge import by_ranker, held_out
 from stepwell.train.mine import Mined, mine
 from stepwell.train.model import JointRanker, Trunk
@@ -31,6 +32,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the packaged models")
     parser.add_argument("--steps", type=int, default=Recipe().steps, help="optimiser steps")
     parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--seeds", type=int, default=1, help="runs to average the weights of")
+    parser.add_argument("--start", type=Path, help="a ranker's weights to go on from")
+    parser.add_argument("--keep", type=Path, help="where to keep the ranker's float weights")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 lets it choose")
     parser.add_argument("--judge", type=int, default=100, help="held-out questions a collection")
     return parser.parse_args()
@@ -56,6 +60,20 @@ def sample(found: list[Collection], /, *, each: int = 25) -> list[tuple[str, str
     ]
 
 
+def train(
+    trunk: Trunk, mined: list[Mined], recipe: Recipe, /, *, seeds: int, start: Path | None
+) -> JointRanker:
+    """Return the average of `seeds` training runs that begin from the same weights."""
+    begin = JointRanker(trunk)
+    if start is not None:
+        begin.load_state_dict(torch.load(start, weights_only=True))
+    runs = [
+        fit(copy.deepcopy(begin), mined, replace(recipe, seed=recipe.seed + run))
+        for run in range(seeds)
+    ]
+    return averaged(runs).eval()
+
+
 def main() -> None:
     """Mine, train, judge and package."""
     given = options()
@@ -67,11 +85,16 @@ def main() -> None:
     found = collections(given.data, seed=given.seed)
     mined = prepare(trunk, found, given.seed)
     recipe = Recipe(steps=given.steps, seed=given.seed)
-    ranker = fit(JointRanker(trunk), mined, recipe)
+    ranker = train(trunk, mined, recipe, seeds=given.seeds, start=given.start)
+    if given.keep:
+        torch.save(ranker.state_dict(), given.keep)
     log.info("nDCG@10 held out, by weight of the ranker %s", WEIGHTS)
     for each in mined:
         log.info("%s %s", each.name, held_out(each, by_ranker(ranker), WEIGHTS, most=given.judge))
-    notes = {"recipe": asdict(recipe), "data": [each.name for each in mined]}
+    notes = {
+        "recipe": {**asdict(recipe), "seeds": given.seeds},
+        "data": [each.name for each in mined],
+    }
     made = package(trunk, ranker, given.out, pairs=sample(found), **notes)
     log.info("packaged %s at %s", made["revision"], given.out)
 

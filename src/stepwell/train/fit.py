@@ -33,6 +33,7 @@ class Recipe:
         steps: Optimiser steps.
         lists: Questions a step, all of one collection.
         length: Candidates a question, the first of them relevant.
+        tokens: Tokens read of a passage.
         soft: Share of the target that comes from the teacher.
         own: Share of the loss on the ranker's score alone, without the fused score.
         rate: Learning rate of the transformer layers.
@@ -40,9 +41,10 @@ class Recipe:
         seed: Of everything random.
     """
 
-    steps: int = 600
-    lists: int = 10
-    length: int = 6
+    steps: int = 400
+    lists: int = 8
+    length: int = 5
+    tokens: int = 112
     soft: float = 0.3
     own: float = 0.4
     rate: float = 5e-5
@@ -114,7 +116,7 @@ def batch(mined: Mined, recipe: Recipe, chance: np.random.Generator, /) -> Batch
         chosen, score = choose(mined, question, recipe.length, chance)
         state = mined.questions.low[mined.questions.tokens(question)]
         queries += [state] * len(chosen)
-        passages += [mined.passages.low[mined.passages.tokens(p)] for p in chosen]
+        passages += [mined.passages.low[mined.passages.tokens(p)][: recipe.tokens] for p in chosen]
         offset = torch.tensor(score)
         teacher = (late_interaction(mined, question, chosen) + 10.0 * offset).softmax(dim=0)
         gold = torch.zeros(len(chosen))
@@ -163,7 +165,7 @@ def fit(
         mined: Collections; each step draws one.
         recipe: How to train.
         shares: How often each collection is drawn; None is by the root of its questions.
-        checkpoint: Called every hundred steps with the step and the average so far.
+        checkpoint: Called every twenty steps with the step and the average so far.
     """
     chance = np.random.default_rng(recipe.seed)
     weight = np.array(shares or [m.train**0.5 for m in mined], dtype=np.float64)
@@ -186,14 +188,23 @@ def fit(
         schedule.step()
         follow(average, ranker, min(recipe.decay, (1 + step) / (10 + step)))
         running += (loss.item() - running) / min(step, 50)
-        if step % 25 == 0:
+        if step % 20 == 0:
             spent = time.monotonic() - began
             note = "step %d/%d loss %.4f offset %.2f scales %s, %.0f s"
             scales = [round(x, 2) for x in ranker.scales.tolist()]
             log.info(note, step, recipe.steps, running, offset.item(), scales, spent)
-        if checkpoint is not None and step % 100 == 0:
+        if checkpoint is not None and step % 20 == 0:
             checkpoint(step, average)
     return average
+
+
+def averaged(rankers: Sequence[JointRanker], /) -> JointRanker:
+    """Return the mean of rankers that began alike and were trained with differing seeds."""
+    mean = copy.deepcopy(rankers[0])
+    with torch.no_grad():
+        for kept, *others in zip(*(r.parameters() for r in (mean, *rankers[1:])), strict=True):
+            kept.copy_(torch.stack([kept, *others]).mean(dim=0))
+    return mean
 
 
 def follow(average: nn.Module, current: nn.Module, decay: float, /) -> None:
