@@ -37,7 +37,7 @@ def _docstrings() -> tuple[tuple[str, str, str], ...]:
         for name, value in sorted(vars(owner).items()):
             text = inspect.getdoc(value) if callable(value) and name[0] != "_" else None
             if text:
-                found.append((owner.__name__, f"{owner.__name__}.{name}", text[:160]))
+                found.append((owner.__name__, f"{owner.__name__}.{name}", f"{name}: {text}"[:160]))
     return tuple(found)
 
 

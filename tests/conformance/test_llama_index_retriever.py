@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.schema import (
     BaseNode,
     Document,
@@ -172,7 +172,7 @@ def test_blank_and_empty_are_nothing(retriever: CascadeRetriever) -> None:
 def test_documents_can_be_split_first() -> None:
     """Transformations run before indexing; what is answered are their nodes, with their source."""
     text = " ".join(f"Sentence {at} is about topic {at}." for at in range(40))
-    splitter = SentenceSplitter(chunk_size=64, chunk_overlap=0)
+    splitter = TokenTextSplitter(chunk_size=64, chunk_overlap=0)
     document = Document(id_="long", text=text)
     made = CascadeRetriever.from_documents([document], k=1, transformations=[splitter])
     assert made.corpus is not None

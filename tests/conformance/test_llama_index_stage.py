@@ -203,8 +203,9 @@ def test_28_nodes_that_meet_after_resolving_count_once() -> None:
 
 def test_28_objects_of_the_cascade_retriever_are_resolved_last() -> None:
     """Its own objects take their index node's place and score in the answer, each node once."""
-    inner = Fixed([NodeWithScore(node=TextNode(id_=id), score=9.0) for id in ("x", "y")])
-    found = [indexed("a", None, 0.5), NodeWithScore(node=TextNode(id_="y"), score=0.0)]
+    x, y = TextNode(id_="x", text="x"), TextNode(id_="y", text="y")
+    inner = Fixed(scored([x, y], score=9.0))
+    found = [indexed("a", None, 0.5), NodeWithScore(node=y, score=0.0)]
     cascade = Cascade([as_stage(Fixed(found)), TopK(5)])
     retriever = CascadeRetriever(cascade, object_map={"a": inner})
     kept = [(each.node_id, each.score) for each in retriever.retrieve("q")]
