@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import socket
 import subprocess
@@ -17,13 +18,8 @@ from stepwell.corpus import reading
 from tests.corpus.encoders import BagOfWords
 from tests.corpus.killing import ROOT
 
+httpx = pytest.importorskip("httpx", reason="chromadb is not installed")
 pytest.importorskip("chromadb", reason="chromadb is not installed")
-
-# chromadb's client never closes the connections to its server.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning"),
-]
 
 TEXTS = [f"text number {n} about topic {n % 5} and w{n % 83} w{n % 71}" for n in range(700)]
 QUERIES = BagOfWords().encode(["topic 3 w9", "number 44", "w70 w71 w72"])
@@ -59,6 +55,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _close_connections() -> Iterator[None]:
+    """chromadb's client never closes the connections to its server."""
+    yield
+    for each in gc.get_objects():
+        if isinstance(each, httpx.Client):
+            each.close()
 
 
 @pytest.fixture(params=["chroma", "server"])
