@@ -97,7 +97,8 @@ class Candidates:
         Args:
             query: What is asked; its filter is applied here.
             documents: With unique ids.
-            scores: (n,) scores that came with them, in any order; kept as column "given".
+            scores: (n,) scores that came with them, in any order; kept as column "given". Where
+                they never increase along the list they are the score that a blend starts from.
             deadline: Monotonic seconds, see the class.
 
         Raises:
@@ -113,6 +114,8 @@ class Candidates:
             if given.shape != ids.shape:
                 raise InputError(f"{len(kept)} documents came with scores of shape {given.shape}")
             base = replace(base, scores={"given": _frozen(given)})
+            if np.isfinite(given).all() and not (np.diff(given) > 0).any():
+                base = replace(base, score=base.scores["given"])
         if query.filter is not None:
             mask = [query.filter.matches(document.metadata) for document in kept]
             base = base.keep(np.array(mask, dtype=bool), reason="excluded by the filter")

@@ -36,6 +36,16 @@ def test_a_brought_set_keeps_the_callers_order_and_scores():
     candidates = Candidates.of("q", documents, scores=[0.1, 0.9])
     assert candidates.ids.tolist() == ["b", "a"]
     assert candidates.scores["given"].tolist() == [0.1, 0.9]
+    assert candidates.score.tolist() == [0.0, 0.0]
+
+
+def test_given_scores_in_falling_order_are_what_a_blend_starts_from():
+    documents = [Document(id, "x") for id in "abc"]
+    candidates = Candidates.of("q", documents, scores=[0.9, 0.4, 0.1])
+    assert candidates.score.tolist() == [0.9, 0.4, 0.1]
+    blended = candidates.scored("new", [0.0, 0.0, 1.0], blend=0.4)
+    assert blended.ids.tolist() == ["a", "c", "b"]
+    assert Candidates.of("q", documents, scores=[0.9, np.nan, 0.1]).score.tolist() == [0.0] * 3
 
 
 def test_a_brought_set_obeys_the_filter():
