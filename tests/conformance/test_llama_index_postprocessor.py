@@ -250,6 +250,15 @@ def test_27_a_score_of_zero_and_none_stay_apart() -> None:
     assert detail[given[1].node_id]["given"] == 0.0
 
 
+def test_32_the_retrievers_scores_are_what_a_blend_starts_from() -> None:
+    """A model that cannot tell nodes apart leaves the order of the scores that came in."""
+    given = [NodeWithScore(node=node, score=0.9 - at / 100) for at, node in enumerate(nodes()[:6])]
+    blended = Cascade([CrossEncoder(lambda query, passages: [1.0] * len(passages), blend=0.5)])
+    kept = CascadePostprocessor(6, blended).postprocess_nodes(given, query_str="x")
+    assert [each.node_id for each in kept] == [each.node_id for each in given]
+    assert len({each.score for each in kept}) == 6
+
+
 @given(
     depth=st.integers(1, 12),
     n=st.integers(1, 12),
