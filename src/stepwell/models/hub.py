@@ -60,6 +60,25 @@ def _cached(name: str, revision: str | None) -> bool:
     return isinstance(found, str) and any(isinstance(file, str) for file in weights)
 
 
+def commit_of(name: str, /, *, organisation: str, revision: str | None = None) -> str:
+    """Return the commit of a model that the local cache of the hub holds, or ""."""
+    if Path(name).is_dir():
+        return ""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return ""
+    for each in [name] if "/" in name else [f"{organisation}/{name}", name]:
+        try:
+            found = try_to_load_from_cache(each, "config.json", revision=revision)
+        except HFValidationError:
+            continue
+        if isinstance(found, str):
+            return Path(found).parent.name
+    return ""
+
+
 def _ask(name: str, revision: str | None) -> str | None:
     """Return None if the hub has the model, else why not."""
     from huggingface_hub import HfApi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from stepwell.errors import ConfigurationError
@@ -69,33 +70,77 @@ def load_scorer(
     spec: ScorerSpec = None,
     /,
     *,
-    backend: Backend = "torch",
+    backend: Backend | Literal["auto"] = "torch",
     device: str | None = None,
     revision: str | None = None,
     max_length: int | None = None,
     max_windows: int = 4,
     name: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    cache: bool | str | Path = False,
 ) -> PairScorer:
     """Return the pair scorer that `spec` stands for; no weights are read before its first use.
 
     Args:
         spec: None or ``"embedded"`` for the packaged model, a cross-encoder by name or path or
             already loaded, a `PairScorer`, or a callable ``(query, passages) -> scores``.
-        backend: What runs a named model.
+        backend: What runs a named model; ``"auto"`` converts it once to what is fastest here.
         device: Where a named model runs; None lets sentence-transformers choose.
         revision: Commit or tag of a named model.
         max_length: Tokens of one forward pass; None is the model's own limit.
         max_windows: Forward passes that one long passage may cost, 1 or more.
         name: What the trace shows for a callable.
+        pairs: With ``backend="auto"``, questions and passages to quantise on, 60 or more.
+        cache: Whether pairs scored before are kept in memory; a path keeps them on disk too.
 
     Raises:
         MissingExtraError: A named model was asked for without the extra ``sentence-transformers``.
         ConfigurationError: `spec` is none of these, or the model cannot be found.
     """
+    scorer = _scorer(
+        spec,
+        backend=backend,
+        device=device,
+        revision=revision,
+        max_length=max_length,
+        max_windows=max_windows,
+        name=name,
+        pairs=pairs,
+    )
+    if cache is False:
+        return scorer
+    from stepwell.models.pair_cache import CachedScorer
+
+    return CachedScorer(scorer, path=None if cache is True else cache)
+
+
+def _scorer(
+    spec: ScorerSpec,
+    /,
+    *,
+    backend: str,
+    device: str | None,
+    revision: str | None,
+    max_length: int | None,
+    max_windows: int,
+    name: str | None,
+    pairs: Sequence[tuple[str, str]] | None,
+) -> PairScorer:
     if spec is None or spec == EMBEDDED:
         from stepwell.models.cross import EmbeddedScorer
 
         return EmbeddedScorer(max_length=max_length, max_windows=max_windows)
+    if isinstance(spec, str) and backend == "auto":
+        from stepwell.models.auto import load_auto
+
+        return load_auto(
+            spec,
+            device=device,
+            revision=revision,
+            max_length=max_length,
+            max_windows=max_windows,
+            pairs=pairs,
+        )
     if isinstance(spec, str):
         from stepwell.models.named import NamedScorer
 

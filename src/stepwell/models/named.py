@@ -116,6 +116,7 @@ class NamedScorer:
         if type(max_windows) is not int or max_windows < 1:
             raise ConfigurationError(f"max_windows must be 1 or more, not {max_windows!r}")
         self.max_windows = max_windows
+        self.backend = backend if isinstance(model, str) else "torch"
         self._model = _handle("CrossEncoder", model, backend, device, revision, max_length)
         self.name = str(self._model.key)
 
@@ -132,7 +133,8 @@ class NamedScorer:
             return PairScores(values)
         loaded = self._model()
         query = clean(query)
-        truncated = made = 0
+        cut = np.zeros(len(passages), dtype=np.bool_)
+        made = 0
         for start in range(0, len(passages), BATCH):
             if stop is not None and stop():
                 break
@@ -143,14 +145,14 @@ class NamedScorer:
                     parts, unread = self._windows(loaded.model, query, text)
                     pairs += [(query, part) for part in parts]
                     owner += [at] * len(parts)
-                    truncated += unread
+                    cut[at] = unread
                 scores = _predict(loaded.model, pairs)
             made += len(pairs)
             for at, score in zip(
                 owner, checked_scores(scores, rows=len(pairs), name=self.name), strict=True
             ):
                 values[at] = np.fmax(values[at], score)
-        return PairScores(values, truncated=truncated, windows=made)
+        return PairScores(values, truncated=int(cut.sum()), windows=made, cut=cut)
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""

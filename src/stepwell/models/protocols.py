@@ -55,11 +55,13 @@ class PairScores:
         values: float32, shape ``(n,)``, higher is better; NaN where `stop` ended the work first.
         truncated: Passages of which some text was not read.
         windows: Forward passes made; more than the passages where long ones were split.
+        cut: bool, shape ``(n,)``, which passages were truncated; None if the scorer does not say.
     """
 
     values: Vectors
     truncated: int = 0
     windows: int = 0
+    cut: NDArray[np.bool_] | None = None
 
 
 @runtime_checkable

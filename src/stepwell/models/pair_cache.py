@@ -1,0 +1,224 @@
+"""Scores of pairs, kept: a pair that comes again costs no model, nor one that is under way."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from stepwell.errors import ConfigurationError, InputError
+from stepwell.models.pair_file import PairFile
+from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
+
+# A score, and whether some of the passage was unread.
+Known: TypeAlias = tuple[float, bool]
+
+SIZE = 50_000
+WAIT = 0.005
+
+
+class CachedScorer:
+    """A `PairScorer` that keeps what another one said, by model, settings, query and passage.
+
+    Pairs are told apart by their content. Equal pairs of calls that run at the same time are scored
+    once. A pair that the inner scorer left unscored, or failed on, is not kept. Copies share
+    neither weights nor memory, only the file.
+
+    Args:
+        scorer: Its `name` must stand for all that changes its scores; a file is worth nothing for
+            a function whose body changes and whose name does not.
+        size: Pairs kept in memory, about 150 bytes each; those longest unused go first.
+        path: An SQLite file that keeps them between processes, up to `file_size`.
+        file_size: Pairs kept in the file; the oldest go first.
+
+    Raises:
+        ConfigurationError: A size is below 1, or the file cannot be written.
+
+    Example:
+        >>> scorer = CachedScorer(load_scorer(lambda query, texts: [len(text) for text in texts]))
+        >>> scorer.score("q", ["a", "bc"]).windows, scorer.score("q", ["bc"]).windows
+        (2, 0)
+    """
+
+    def __init__(
+        self,
+        scorer: PairScorer,
+        /,
+        *,
+        size: int = SIZE,
+        path: str | Path | None = None,
+        file_size: int = 1_000_000,
+    ) -> None:
+        for value in (size, file_size):
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"a cache holds 1 pair or more, not {value!r}")
+        self.scorer = scorer
+        self._made_of = (size, path, file_size)
+        self._size = size
+        self._file = None if path is None else PairFile(Path(path), limit=file_size)
+        settings = [getattr(scorer, each, None) for each in ("max_length", "max_windows")]
+        self._prefix = f"{scorer.name}\0{scorer.kind}\0{settings}\0".encode()
+        self._kept: OrderedDict[bytes, Known] = OrderedDict()
+        self._under_way: dict[bytes, Future[Known | None]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The inner scorer's name."""
+        return self.scorer.name
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the inner scorer's numbers are."""
+        return self.scorer.kind
+
+    @property
+    def backend(self) -> str | None:
+        """What runs the inner scorer, if it says."""
+        return getattr(self.scorer, "backend", None)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.scorer, *self._made_of)
+
+    def score(
+        self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
+    ) -> PairScores:
+        """Score passages in the order given; `windows` counts what this call had to compute."""
+        keys = self._keys(query, passages)
+        found = self._remembered(keys)
+        windows = 0
+        if len(found) < len(keys):
+            texts = dict(zip(keys, passages, strict=True))
+            while left := [key for key in texts if key not in found]:
+                if stop is not None and stop():
+                    break
+                mine, others = self._claim(left, found)
+                if mine:
+                    made = self._compute(query, {key: texts[key] for key in mine}, found, stop)
+                    windows += made
+                _wait(others, found, stop)
+                if mine and not others and any(key not in found for key in mine):
+                    # The inner scorer stopped, and would again.
+                    break
+        known = [found.get(key, (np.nan, False)) for key in keys]
+        values = np.array([value for value, _ in known], dtype=np.float32)
+        cut = np.array([unread for _, unread in known], dtype=np.bool_)
+        return PairScores(values, truncated=int(cut.sum()), windows=windows, cut=cut)
+
+    def close(self) -> None:
+        """Forget all in memory, close the file, and close the inner scorer if it can be."""
+        with self._lock:
+            self._kept.clear()
+        if self._file is not None:
+            self._file.close()
+        close = getattr(self.scorer, "close", None)
+        if close is not None:
+            close()
+
+    def _keys(self, query: str, passages: Sequence[str]) -> list[bytes]:
+        for text in (query, *passages):
+            if not isinstance(text, str):
+                raise InputError(f"a text must be a str, not {type(text).__name__}")
+        asked = query.encode("utf-8", "surrogatepass")
+        # The length keeps apart what would be one string when joined.
+        start = blake2b(self._prefix + b"%d\0" % len(asked) + asked, digest_size=16)
+        keys = []
+        for text in passages:
+            each = start.copy()
+            each.update(text.encode("utf-8", "surrogatepass"))
+            keys.append(each.digest())
+        return keys
+
+    def _remembered(self, keys: list[bytes]) -> dict[bytes, Known]:
+        found: dict[bytes, Known] = {}
+        kept = self._kept
+        with self._lock:
+            for key in keys:
+                known = kept.get(key)
+                if known is not None:
+                    found[key] = known
+                    kept.move_to_end(key)
+        if self._file is not None and len(found) < len(keys):
+            stored = self._file.read([key for key in keys if key not in found])
+            self._keep(stored)
+            found |= stored
+        return found
+
+    def _keep(self, made: dict[bytes, Known]) -> None:
+        with self._lock:
+            self._kept.update(made)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+    def _claim(
+        self, keys: list[bytes], found: dict[bytes, Known]
+    ) -> tuple[list[bytes], dict[bytes, Future[Known | None]]]:
+        """Return the pairs that this call must compute, and those that another one computes."""
+        mine, others = [], {}
+        with self._lock:
+            for key in keys:
+                if (known := self._kept.get(key)) is not None:
+                    found[key] = known
+                elif (future := self._under_way.get(key)) is not None:
+                    others[key] = future
+                else:
+                    self._under_way[key] = Future()
+                    mine.append(key)
+        return mine, others
+
+    def _compute(
+        self,
+        query: str,
+        texts: dict[bytes, str],
+        found: dict[bytes, Known],
+        stop: Callable[[], bool] | None,
+    ) -> int:
+        made: dict[bytes, Known] = {}
+        try:
+            scores = self.scorer.score(query, list(texts.values()), stop=stop)
+            cut = scores.cut if scores.cut is not None else np.zeros(len(texts), dtype=np.bool_)
+            made = {
+                key: (float(value), bool(unread))
+                for key, value, unread in zip(texts, scores.values, cut, strict=True)
+                if not np.isnan(value)
+            }
+            found |= made
+            self._keep(made)
+            if self._file is not None and made:
+                self._file.write(made)
+            return scores.windows
+        finally:
+            with self._lock:
+                waited = [(key, self._under_way.pop(key)) for key in texts]
+            for key, future in waited:
+                future.set_result(made.get(key))
+
+
+def _wait(
+    others: dict[bytes, Future[Known | None]],
+    found: dict[bytes, Known],
+    stop: Callable[[], bool] | None,
+) -> None:
+    for key, future in others.items():
+        while not (stop is not None and stop()):
+            try:
+                known = future.result(None if stop is None else WAIT)
+            except NotYet:
+                continue
+            if known is not None:
+                found[key] = known
+            break
+
+
+def _again(scorer: PairScorer, size: int, path: str | Path | None, file_size: int) -> CachedScorer:
+    return CachedScorer(scorer, size=size, path=path, file_size=file_size)
