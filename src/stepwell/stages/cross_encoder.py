@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ConfigurationError
-from stepwell.models.loading import ScorerSpec, load_scorer
+from stepwell.models.loading import Backend, ScorerSpec, load_scorer
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates
 from stepwell.stages.vectors import late, stop_at
@@ -25,6 +28,9 @@ class CrossEncoder:
         blend: Weight of the new score against the score so far, 0 to 1.
         depth: How many of the candidates to read, best first; None for all.
         name: The column its scores are kept under.
+        backend: What runs a named model; ``"auto"`` converts it once to what is fastest here.
+        cache: Whether pairs scored before are kept in memory; a path keeps them on disk too. None
+            keeps them for the embedded model and for named ones, which always say the same.
 
     Raises:
         ConfigurationError: k or depth is below 1, the blend no weight, or the model unknown.
@@ -39,12 +45,16 @@ class CrossEncoder:
         blend: float = blends.CROSS_ENCODER,
         depth: int | None = None,
         name: str = "cross-encoder",
+        backend: Backend | Literal["auto"] = "torch",
+        cache: bool | str | Path | None = None,
     ) -> None:
         self.name = name
         self.k = check_k(k)
         self.depth = check_k(depth, what="depth")
         self.blend = check_blend(blend)
-        self.scorer = load_scorer(model)
+        if cache is None:
+            cache = model is None or isinstance(model, str)
+        self.scorer = load_scorer(model, backend=backend, cache=cache)
 
     def __repr__(self) -> str:
         return f"CrossEncoder({self.scorer.name!r}, k={self.k}, blend={self.blend:g})"
