@@ -225,6 +225,14 @@ class Cascade:
         """`run`, awaited."""
         return _as_one_stage(*await drive_async(self._walk(candidates)))
 
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each, in order; stages that can, work on all at once."""
+        ends = drive_many([self._walk(each) for each in many])
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+        return [_as_one_stage(*end) for end in ends if not isinstance(end, Exception)]
+
     # -- the one body ----------------------------------------------------------------------
 
     def _walk(self, candidates: Candidates) -> Walk:

@@ -410,3 +410,11 @@ def test_one_cascade_serves_many_threads():
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: cascade.search("q", k=5), range(64)))
     assert all(signature(result) == expected for result in results)
+
+
+def test_a_nested_cascade_takes_many_at_once():
+    batch = BatchScore(number)
+    cascade = Cascade([Cascade([Recall(6), batch], name="inner"), TopK(3)])
+    once = [signature(cascade.search(query)) for query in ("a", "b", "c")]
+    assert [signature(result) for result in cascade.search_many(["a", "b", "c"])] == once
+    assert batch.batches == [3]

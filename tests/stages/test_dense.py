@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepwell import Candidates, Cascade, ConfigurationError, Corpus, Dense, Document, Query
+from stepwell import (
+    BiEncoder,
+    Candidates,
+    Cascade,
+    ConfigurationError,
+    Corpus,
+    Dense,
+    Document,
+    Query,
+)
 from stepwell.testing import WordEncoder
 
 
@@ -92,3 +101,23 @@ def test_an_encoder_that_gives_nan_is_named():
 
 def test_repr(corpus):
     assert repr(Dense(corpus, k=5)) == f"Dense({corpus!r}, k=5)"
+
+
+def test_many_queries_are_encoded_in_one_call_and_answer_as_one_by_one():
+    class Counting(WordEncoder):
+        calls = 0
+
+        def encode(self, texts, /, *, kind="passage"):
+            self.calls += kind == "query"
+            return super().encode(texts, kind=kind)
+
+    encoder = Counting()
+    with Corpus.temporary(encoder=encoder) as corpus:
+        corpus.add([Document("a", "rotate logs"), Document("b", "office cat")])
+        cascade = Cascade([Dense(corpus), BiEncoder(corpus)])
+        queries = ["logs", "", "cat", "logs"]
+        once = [[(hit.id, hit.score) for hit in cascade.search(query)] for query in queries]
+        encoder.calls = 0
+        many = cascade.search_many(queries)
+        assert [[(hit.id, hit.score) for hit in result] for result in many] == once
+        assert encoder.calls == 2

@@ -172,9 +172,17 @@ def test_a_set_is_kept_whole_whatever_its_arms_return(found, other):
     assert sorted(after.ids) == list("uvwxyz")
     had = dict(zip("uvwxyz", [6, 5, 4, 3, 2, 1]))
     assert after.scores["before"].tolist() == [had[id] for id in after.ids]
-    best = max(found.values(), default=None)
-    if best is not None and min(found.values()) < best:
-        assert found[after.ids[0]] == best
+
+
+def test_a_set_with_scores_is_blended_with_them():
+    """A strong retriever's order is not thrown away; without scores there is nothing to keep."""
+    documents = [Document(id, id) for id in "xyz"]
+    arm = Arm("a", {"x": 0, "y": 1, "z": 2})
+    scored = Candidates.of("q", documents, scores=[1.0, 0.5, 0.0])
+    assert Hybrid([arm], blend=0.3).run(scored).ids.tolist() == ["x", "y", "z"]
+    assert Hybrid([arm], blend=0.7).run(scored).ids.tolist() == ["z", "y", "x"]
+    assert Hybrid([arm], blend=0.1).run(Candidates.of("q", documents)).ids[0] == "z"
+    assert Hybrid([arm], blend=0.1).run(start()).score.tolist() == [1.0, 0.5, 0.0]
 
 
 def test_arms_that_only_recall_are_idle_where_documents_are_brought():
@@ -213,6 +221,29 @@ def test_awaited_it_answers_the_same(one, two, fusion):
     assert once.ids.tolist() == awaited.ids.tolist()
     assert once.score.tolist() == awaited.score.tolist()
     assert [r.name for r in once.children] == [r.name for r in awaited.children]
+
+
+def test_many_at_once_answer_as_one_by_one_and_go_to_the_arms_together():
+    class Batch(Arm):
+        batches = ()
+
+        def run_many(self, many):
+            self.batches = (*self.batches, len(many))
+            return [self.run(each) for each in many]
+
+    batch, failing = Batch("b", {"x": 1, "y": 0}), Arm("c", {}, error=RuntimeError())
+    stage = Hybrid([Arm("a", {"y": 1, "z": 0}), batch, failing])
+    many = [start(f"q{at}") for at in range(3)]
+    one_by_one = [stage.run(each) for each in many]
+    together = stage.run_many(many)
+    assert batch.batches == (3,)
+    for one, other in zip(one_by_one, together):
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.score.tolist() == other.score.tolist()
+        assert [r.status for r in one.children] == [r.status for r in other.children]
+    hurried = [start(deadline=time.monotonic() + 60), start()]
+    assert [len(each) for each in stage.run_many(hurried)] == [3, 3]
+    assert batch.batches == (3,)
 
 
 async def test_no_arm_runs_in_the_loops_thread():
@@ -350,6 +381,7 @@ def test_a_cancelled_search_cancels_its_arms():
         ({"fusion": "sum"}, "'sum'"),
         ({"k": 0}, "k must be"),
         ({"k_rrf": 0}, "k_rrf must be"),
+        ({"blend": 2}, "blend must be"),
     ],
 )
 def test_what_is_built_wrong_is_refused(options, says):

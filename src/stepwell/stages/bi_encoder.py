@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.models.loading import EncoderSpec
+from stepwell.models.protocols import Vectors
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates, need_corpus
 from stepwell.stages.vectors import PassageVectors
@@ -54,7 +56,17 @@ class BiEncoder:
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Score the set; a blank query leaves its order."""
-        need_candidates(candidates, self.name)
-        if candidates.query.is_blank:
+        return self.run_many([candidates])[0]
+
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each, the queries encoded together."""
+        for each in many:
+            need_candidates(each, self.name)
+        queries = self._passages.of_queries(many)
+        return [self._scored(each, query) for each, query in zip(many, queries)]
+
+    def _scored(self, candidates: Candidates, query: Vectors | None) -> Candidates:
+        if query is None:
             return candidates.top(self.k)
-        return self._passages.rescored(candidates, self.name, blend=self.blend).top(self.k)
+        after = self._passages.rescored(candidates, query, self.name, blend=self.blend)
+        return after.top(self.k)

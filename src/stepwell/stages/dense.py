@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell.candidates import Candidates, check_k
+from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.vectors import PassageVectors
 
@@ -43,15 +45,26 @@ class Dense:
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Recall, or score the set; a blank query recalls nothing and leaves a set as it is."""
-        query = candidates.query
-        if not candidates.fresh:
-            if query.is_blank:
-                return candidates.top(self.k)
-            return self._passages.rescored(candidates, self.name).top(self.k)
+        return self.run_many([candidates])[0]
+
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each, the queries encoded together."""
+        queries = self._passages.of_queries(many)
+        return [
+            self._recalled(each, query) if each.fresh else self._scored(each, query)
+            for each, query in zip(many, queries)
+        ]
+
+    def _scored(self, candidates: Candidates, query: Vectors | None) -> Candidates:
+        if query is None:
+            return candidates.top(self.k)
+        return self._passages.rescored(candidates, query, self.name).top(self.k)
+
+    def _recalled(self, candidates: Candidates, query: Vectors | None) -> Candidates:
         if (corpus := self.corpus) is None:
             raise no_corpus(self.name)
-        if query.is_blank:
+        if query is None:
             return candidates.recalled(self.name, [], [], source=corpus)
-        vector = self._passages.of_query(query.text)
-        found = corpus.search_vector(vector, need_depth(self.k, corpus), filter=query.filter)
+        k = need_depth(self.k, corpus)
+        found = corpus.search_vector(query, k, filter=candidates.query.filter)
         return candidates.recalled(self.name, found.ids, found.scores, source=corpus)

@@ -18,15 +18,17 @@ from stepwell.attempt import (
     Outcome,
     attempt,
     attempt_async,
+    attempt_many,
     failed_record,
     idle_reason,
     passed_record,
     raised,
 )
-from stepwell.candidates import Candidates, Ranks, Scores, check_k
+from stepwell.candidates import Candidates, Ranks, Scores, check_blend, check_k
 from stepwell.documents import overlay
 from stepwell.errors import ConfigurationError
 from stepwell.stage import Stage
+from stepwell.stages import blends
 from stepwell.stages.bm25 import BM25
 from stepwell.stages.dense import Dense
 from stepwell.stages.fusion import convex, reciprocal_rank, union
@@ -54,6 +56,8 @@ class Hybrid:
         fusion: "convex" for the weighted mean of min-max normalised scores, "rrf" for weighted
             reciprocal ranks.
         k_rrf: The constant of reciprocal rank fusion.
+        blend: Given a set, the weight of the fused score against the score so far, 0 to 1. Where
+            documents were brought without scores there is none, and this changes nothing.
         name: The column the fused score is kept under.
 
     Raises:
@@ -68,12 +72,14 @@ class Hybrid:
         weights: Weights | None = None,
         fusion: Fusion = "convex",
         k_rrf: int = 60,
+        blend: float = blends.HYBRID,
         name: str = "hybrid",
     ) -> None:
         self.name = name
         self.k = check_k(k)
         check_k(k_rrf, what="k_rrf")
         self.k_rrf = k_rrf
+        self.blend = check_blend(blend)
         self.arms = _arms(stages, k, name)
         self.weights = _weights(weights, [arm.name for arm in self.arms])
         self.fusion = fusion
@@ -124,6 +130,23 @@ class Hybrid:
                 task.cancel()
         return self._fused(candidates, _finished(tasks))
 
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each; an arm that can, works on all at once. With a deadline, one by one."""
+        if any(each.deadline is not None for each in many):
+            return [self.run(each) for each in many]
+        outcomes: list[dict[int, Outcome | None]] = [{} for _ in many]
+
+        def work(at: int) -> None:
+            places = [n for n, each in enumerate(many) if at in self._active(each)]
+            done = attempt_many(self.arms[at], [many[n] for n in places])
+            for n, outcome in zip(places, done):
+                outcomes[n][at] = outcome
+
+        with ThreadPoolExecutor(len(self.arms), thread_name_prefix="stepwell-hybrid") as pool:
+            for arm in [pool.submit(copy_context().run, work, at) for at in range(len(self.arms))]:
+                arm.result()
+        return [self._fused(each, outcome) for each, outcome in zip(many, outcomes)]
+
     def _active(self, candidates: Candidates) -> list[int]:
         return [at for at, arm in enumerate(self.arms) if not idle_reason(arm, candidates)]
 
@@ -173,7 +196,8 @@ class Hybrid:
         fused = np.append(values, 0.0)[at]
         scores, ranks = _columns(base, {self.arms[arm].name: each for arm, each in found.items()})
         joined = replace(base, scores=scores, ranks=ranks, children=records)
-        return joined.scored(self.name, fused).top(self.k)
+        blend = 1.0 if candidates.fresh else self.blend
+        return joined.scored(self.name, fused, blend=blend).top(self.k)
 
 
 def _columns(

@@ -58,10 +58,21 @@ class LateInteraction:
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Score the set; a blank query leaves its order."""
-        need_candidates(candidates, self.name)
-        if candidates.query.is_blank:
-            return candidates.top(self.k)
-        query = self._tokens([candidates.query.text], "query")[0]
+        return self.run_many([candidates])[0]
+
+    def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
+        """`run` for each, the queries encoded together."""
+        for each in many:
+            need_candidates(each, self.name)
+        asked = [each.query.text for each in many if not each.query.is_blank]
+        texts = list(dict.fromkeys(asked))
+        made = dict(zip(texts, self._tokens(texts, "query"), strict=True))
+        return [
+            each.top(self.k) if each.query.is_blank else self._scored(each, made[each.query.text])
+            for each in many
+        ]
+
+    def _scored(self, candidates: Candidates, query: Tokens) -> Candidates:
         documents = candidates.documents()
         there = [at for at, document in enumerate(documents) if document is not None]
         passages = self._cache.fetch(
@@ -77,7 +88,7 @@ class LateInteraction:
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
 
     def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Tokens]:
-        made = self.encoder.encode_tokens(texts, kind=kind)
+        made = self.encoder.encode_tokens(texts, kind=kind) if texts else []
         if not all(np.isfinite(tokens).all() for tokens in made):
             raise ConfigurationError(
                 f"encoder {self.encoder.name!r} gave NaN or infinite token vectors for a {kind}; "

@@ -41,10 +41,13 @@ class PassageVectors:
         self.corpus = corpus if same else None
         self._cache = ContentCache(CACHE_BYTES)
 
-    def of_query(self, text: str) -> Vectors:
-        """The query's vector, (d,) float32."""
-        vector: Vectors = encode(self.encoder, [text], kind="query")[0]
-        return vector
+    def of_queries(self, many: Sequence[Candidates]) -> list[Vectors | None]:
+        """Each query's vector, (d,) float32, made in one call; None for a blank query."""
+        asked = [None if each.query.is_blank else each.query.text for each in many]
+        texts = list(dict.fromkeys(text for text in asked if text is not None))
+        rows = encode(self.encoder, texts, kind="query") if texts else ()
+        made: dict[str | None, Vectors] = dict(zip(texts, rows))
+        return [made.get(text) for text in asked]
 
     def of(self, candidates: Candidates) -> Vectors:
         """(n, d) float32 unit rows; NaN for a document that is gone, or left at the deadline."""
@@ -70,9 +73,10 @@ class PassageVectors:
             if row is not None:
                 rows[at] = row
 
-    def rescored(self, candidates: Candidates, name: str, *, blend: float = 1.0) -> Candidates:
+    def rescored(
+        self, candidates: Candidates, query: Vectors, name: str, *, blend: float = 1.0
+    ) -> Candidates:
         """The candidates by the cosine of their vector with the query's."""
-        query = self.of_query(candidates.query.text)
         values = (self.of(candidates) @ query).astype(np.float64)
         return candidates.scored(name, values, blend=blend).noted(**late(values, candidates))
 
