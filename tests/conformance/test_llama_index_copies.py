@@ -167,7 +167,8 @@ def test_36_adapters_share_one_model_and_closing_frees_it(loads: list[Any]) -> N
     before = len(loads)
     assert before >= 1
     scorer.close()
-    made[0].postprocess_nodes(scored(nodes()), query_str=QUESTION)
+    # Another question: the scores of this one are kept, and need no model.
+    made[0].postprocess_nodes(scored(nodes()), query_str=f"{QUESTION} again")
     assert len(loads) == before + 1
 
 
