@@ -31,3 +31,12 @@ def test_a_lone_byte_in_a_query_is_no_error(shell, corpus: Path) -> None:
     )
     assert said.code == 0
     assert said.json["query"] == "logs ?"
+
+
+def test_a_character_that_the_terminal_lacks_is_replaced(run, shell, tmp_path: Path) -> None:
+    """Text in any script is printed where only ASCII can be, with question marks."""
+    (tmp_path / "a.txt").write_text("logs \u4e16\u754c", encoding="utf-8")
+    run("index", tmp_path / "a.txt", "--to", tmp_path / "c", "--encoder", "none")
+    said = shell(f"stepwell search {tmp_path / 'c'} logs --trace", PYTHONIOENCODING="ascii")
+    assert said.code == 0
+    assert "logs ??" in said.out

@@ -7,6 +7,8 @@ is 2 for a call that cannot be honoured and 1 for anything else that fails.
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -49,4 +51,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; the entry point of `stepwell` and of `python -m stepwell`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal's encoding lacks must not end the program.
+            stream.reconfigure(errors="replace")
     app(prog_name="stepwell")
