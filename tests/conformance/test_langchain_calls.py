@@ -233,25 +233,20 @@ def test_15_one_failure_spoils_no_other() -> None:
         retriever.batch(inputs)
 
 
-class _Together(sw.BiEncoder):
-    """A stage that is told of a whole batch."""
+async def test_15_fewer_model_calls() -> None:
+    """The queries of a batch are encoded in one call, not one by one."""
+    calls: list[list[str]] = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: list[int] = []
+    def encode(texts: list[str]) -> Any:
+        calls.append(texts)
+        return as_embeddings().embed_documents(texts)
 
-    def run_many(self, many: Any, /) -> list[sw.Candidates]:
-        self.batches.append(len(many))
-        return [self.run(each) for each in many]
-
-
-async def test_15_stages_see_the_whole_batch() -> None:
-    """A stage that can work on many queries at once gets all of a batch in one call."""
-    stage = _Together()
-    retriever = CascadeRetriever(cascade=cascade_of(stage))
+    retriever = CascadeRetriever(cascade=cascade_of(sw.BiEncoder(encoder=encode)))
+    retriever.batch(QUESTIONS)
+    calls.clear()
     retriever.batch(QUESTIONS)
     await retriever.abatch(QUESTIONS)
-    assert stage.batches == [len(QUESTIONS)] * 2
+    assert calls == [QUESTIONS] * 2
 
 
 @both

@@ -204,6 +204,16 @@ class Listed(BaseRetriever):
         return self.found
 
 
+@pytest.mark.parametrize("kind", ["memory", "chroma", "unknown", "listed"])
+async def test_04_later_stages_see_only_what_matches(kind: str) -> None:
+    """A stage itself gives nothing that the filter excludes, so no later stage reads it."""
+    listed = Listed(found=list(sorted_out()))
+    stage = as_stage(listed, filter="after") if kind == "listed" else as_stage(stores()[kind])
+    start = sw.Candidates.start(sw.Query(QUERY, {"lang": {"$exists": True}, "draft": True}))
+    expected = allowed({"lang": {"$exists": True}, "draft": True})
+    assert set(stage.run(start).ids) == set((await stage.arun(start)).ids) == expected
+
+
 def test_04_a_retriever_refuses_a_filter() -> None:
     """A retriever that cannot filter refuses one, unless told how or to check afterwards."""
     listed = Listed(found=list(sorted_out()))
