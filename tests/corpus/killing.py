@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stepwell import Corpus, Document
 from stepwell.corpus import writing
@@ -22,8 +23,17 @@ from tests.corpus.encoders import BagOfWords
 ROOT = Path(__file__).parents[2]
 
 
-def killed_run(path: Path, *, seed: int, seconds: float) -> list[dict[str, list[str]]]:
-    """What such a process said before it was killed, some seconds after its first line."""
+def killed_run(
+    path: Path, *, seed: int, seconds: float, from_start: bool = False
+) -> list[dict[str, Any]]:
+    """What such a process said before it was killed.
+
+    Args:
+        path: The corpus.
+        seed: Of what it does.
+        seconds: How long it lives after its first line.
+        from_start: Count from its start instead, so that it may die while it makes the corpus.
+    """
     with subprocess.Popen(
         [sys.executable, "-m", "tests.corpus.killing", str(path), str(seed)],
         cwd=ROOT,
@@ -31,12 +41,11 @@ def killed_run(path: Path, *, seed: int, seconds: float) -> list[dict[str, list[
         text=True,
     ) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        first = "" if from_start else process.stdout.readline()
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
+        lines = [first, *process.stdout.read().splitlines(keepends=True)]
     # A line that was cut off was not acknowledged to anyone.
-    lines = [first, *rest.splitlines(keepends=True)]
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 

@@ -45,6 +45,16 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
         _check(path, sure, open_change)
 
 
+def test_a_corpus_killed_while_it_is_made_can_be_opened(tmp_path: Path) -> None:
+    """Killed at any moment of its first second, the folder is a corpus or becomes one."""
+    for run in range(max(RUNS // 2, 1)):
+        path = tmp_path / str(run)
+        killed_run(path, seed=run, seconds=0.3 + run / RUNS, from_start=True)
+        with Corpus.open(path, encoder=BagOfWords()) as corpus:
+            assert corpus.repaired == ()
+            assert corpus.verify().ok
+
+
 def _check(path: Path, sure: dict[str, str], open_change: dict[str, str | None]) -> None:
     """The corpus is what was acknowledged, give or take the one change that was under way."""
     with Corpus.open(path, encoder=BagOfWords()) as corpus:

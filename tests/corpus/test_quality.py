@@ -34,7 +34,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def test_bm25_ranks_as_well_as_it_did(name: str, split: str, floor: float) -> None:
     """nDCG@10 of the english analyzer is not below what was measured when it was chosen."""
     measures = pytest.importorskip("ir_measures", reason="ir-measures is not installed")
-    rows = [line.split("\t") for line in (DATA / name / "qrels" / f"{split}.tsv").open()][1:]
+    text = (DATA / name / "qrels" / f"{split}.tsv").read_text("utf-8")
+    rows = [line.split("\t") for line in text.splitlines()[1:]]
     qrels = [measures.Qrel(query, document, int(grade)) for query, document, grade in rows]
     judged = {query for query, _, _ in rows}
     run = []

@@ -47,7 +47,7 @@ def by_text(
     limit = k
     while query is not None:
         rows, scores = lexical.search(query, limit, allowed=allowed)
-        found = _named(store, rows, scores)
+        found = _named(store, state, rows, scores)
         # Rows that were replaced a moment ago may still be found; their places are refilled.
         if len(found) >= k or len(rows) < limit:
             return Found(found.ids[:k], found.scores[:k])
@@ -59,7 +59,7 @@ def text_scores(store: Store, state: State, text: str, ids: Sequence[str]) -> Sc
     """(n,) BM25 of these documents, 0 where no term occurs."""
     lexical = store.lexical(state)
     query = lexical.query(text)
-    rows = store.record.rows_of(ids)
+    rows = store.rows_of(state, ids)
     known = np.unique(rows[rows >= 0])
     scores = np.zeros(len(ids))
     if query is None or not len(known):
@@ -86,13 +86,13 @@ def by_vector(
         # Too few only when the filter hides what is near: then all that it allows are scored.
         among = near if len(near.rows) >= k else among
     at, scores = search_exact(among.matrix, query, among.slots, k)
-    return _named(store, among.rows[at], scores)
+    return _named(store, state, among.rows[at], scores)
 
 
 def stored(store: Store, state: State, ids: Sequence[str]) -> Vectors:
     """(n, d) float32 vectors, NaN where there is none."""
     places = store.places(state)
-    slots = places.slots_of(store.record.rows_of(ids))
+    slots = places.slots_of(store.rows_of(state, ids))
     vectors = np.full((len(ids), places.matrix.shape[1]), np.nan, np.float32)
     there = slots >= 0
     vectors[there] = places.matrix[slots[there]]
@@ -102,7 +102,7 @@ def stored(store: Store, state: State, ids: Sequence[str]) -> Vectors:
 def matched(store: Store, state: State, filter: Filter | None, k: int | None) -> list[str]:
     """The ids of the first k documents that a filter matches, in the order of their rows."""
     found = rows(store, state, filter)[:k]
-    return [id for id in store.record.ids_of(found.tolist()) if id is not None]
+    return [id for id in store.ids_of(state, found) if id is not None]
 
 
 def rows(store: Store, state: State, filter: Filter | None) -> Rows:
@@ -123,9 +123,9 @@ def _near(
     return among.among(np.union1d(index.near(query, wide), later))
 
 
-def _named(store: Store, rows: Rows, scores: Scores) -> Found:
+def _named(store: Store, state: State, rows: Rows, scores: Scores) -> Found:
     """Ids and scores of those rows that the record still holds."""
-    ids = store.record.ids_of(rows.tolist())
+    ids = store.ids_of(state, rows)
     held = [id for id in ids if id is not None]
     if len(held) < len(ids):
         scores = scores[np.array([id is not None for id in ids], np.bool_)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from stepwell.filters import Filter
 
 _FILTERS = 32  # filters whose rows are remembered
 _TRIES = 8
+_RECALLED = 100_000  # ids whose rows are remembered
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class Store:
         self._file: tuple[int, VectorFile] | None = None
         self._index: ChromaIndex | None = None
         self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
+        self._recalled: tuple[int, dict[str, int]] = (-1, {})
 
     def close(self) -> None:
         """Let go of every file."""
@@ -143,6 +145,32 @@ class Store:
                 return found
             state = after
         return answer(self.state())
+
+    def ids_of(self, state: State, rows: Rows) -> list[str | None]:
+        """The ids of rows, in order; None for one that was replaced or deleted."""
+        wanted = rows.tolist()
+        ids = self.record.ids_of(wanted)
+        with self._lock:
+            version, known = self._recalled
+            if version != state.version or len(known) > _RECALLED:
+                known = {}
+                self._recalled = (state.version, known)
+            known.update((id, row) for id, row in zip(ids, wanted) if id is not None)
+        return ids
+
+    def rows_of(self, state: State, ids: Sequence[str]) -> Rows:
+        """(n,) int64 rows of ids; -1 where there is none.
+
+        A stage asks for what the stage before it recalled: those are known without the record.
+        """
+        with self._lock:
+            version, known = self._recalled
+            rows = [known.get(id, -1) for id in ids] if version == state.version else []
+        found = np.array(rows or [-1] * len(ids), np.int64)
+        lacking = np.flatnonzero(found < 0)
+        if len(lacking):
+            found[lacking] = self.record.rows_of([ids[at] for at in lacking.tolist()])
+        return found
 
     # -- indexes ---------------------------------------------------------------------------
 
