@@ -61,6 +61,10 @@ def test_02_bad_k(k: Any) -> None:
     """A depth that is none is an error in the constructor and in a call."""
     with pytest.raises(ValueError, match="k must be an integer"):
         CascadeRetriever(cascade=over_store().cascade, k=k)
+    with pytest.raises(sw.ConfigurationError, match="k must be an integer"):
+        CascadeRetriever.from_documents(documents(), k=k)
+    with pytest.raises(sw.ConfigurationError, match="k must be an integer"):
+        CascadeRetriever.from_retriever(over_store(), k=k)
     with pytest.raises(sw.InputError, match="k must be an integer"):
         over_store().invoke(QUERY, k=k)
 

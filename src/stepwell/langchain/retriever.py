@@ -92,7 +92,7 @@ class CascadeRetriever(BatchRetriever):
         cls,
         documents: Iterable[LangChainDocument],
         path: Any = None,
-        k: int = 5,
+        k: int | None = 5,
         **options: Any,
     ) -> CascadeRetriever:
         """Index documents and answer from them with the recommended cascade.
@@ -113,14 +113,15 @@ class CascadeRetriever(BatchRetriever):
                 metadata that JSON cannot hold.
             CorpusError: The path holds no corpus that can be opened.
         """
+        depth = _depth(k)
         fields = {name: options.pop(name) for name in list(options) if name in cls.model_fields}
         corpus, originals = corpus_of(documents, path, **options)
-        cascade = Cascade.default(corpus, k=max(k, 10))
+        cascade = Cascade.default(corpus, k=depth)
         return cls(cascade=cascade, k=k, corpus=corpus, originals=originals, **fields)
 
     @classmethod
     def from_retriever(
-        cls, existing: Runnable[str, Any] | Any, k: int = 5, **fields: Any
+        cls, existing: Runnable[str, Any] | Any, k: int | None = 5, **fields: Any
     ) -> CascadeRetriever:
         """Re-score what a retriever, vector store or chain of yours recalls.
 
@@ -132,7 +133,7 @@ class CascadeRetriever(BatchRetriever):
         Raises:
             ConfigurationError: It is nothing that can recall.
         """
-        rescoring = Cascade.default(None, k=max(k, 10)).stages
+        rescoring = Cascade.default(None, k=_depth(k)).stages
         return cls(cascade=Cascade([as_stage(existing), *rescoring]), k=k, **fields)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> CascadeRetriever:
@@ -242,6 +243,11 @@ class CascadeRetriever(BatchRetriever):
             )
             for hit in result
         ]
+
+
+def _depth(k: int | None) -> int:
+    """How many the last stage keeps: no fewer than usual, so that a call may ask for more."""
+    return max(check_k(k) or 0, 10)
 
 
 def _attempted(function: Callable[..., Any], *args: Any) -> Any:
