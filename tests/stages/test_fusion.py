@@ -119,6 +119,19 @@ def test_convex_by_hand():
     )
 
 
+@given(LISTS, st.floats(-9, 9))
+def test_a_floor_is_where_the_scale_begins(lists, floor):
+    """What scores the floor or less is worth what was not found, the best is worth 1."""
+    table = union([listed(entries) for entries in lists])
+    for row in table.scores:
+        values = convex(row[None], [1.0], floors=[floor])
+        found = ~np.isnan(row)
+        expected = np.clip(row[found] - floor, 0, None)
+        expected = expected / expected.max() if expected.any() else expected
+        assert values[found].tolist() == pytest.approx(expected.tolist())
+        assert not values[~found].any()
+
+
 def test_reciprocal_ranks_by_hand():
     """Ranks count from 1: the first of a list has 1 / 61."""
     first, second = [("a", 10), ("b", 5)], [("b", 7), ("d", 3)]

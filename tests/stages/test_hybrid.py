@@ -96,6 +96,15 @@ def test_the_order_of_the_arms_does_not_matter(one, two, fusion):
     assert forth.score.tolist() == pytest.approx(back.score.tolist())
 
 
+def test_an_arm_may_say_where_its_scale_begins():
+    """With a floor of 0 the worse of two matches keeps half of the best one's worth."""
+    arm = Arm("a", {"x": 4, "y": 2})
+    assert Hybrid([arm]).run(start()).score.tolist() == [1.0, 0.0]
+    arm.floor = 0.0
+    assert Hybrid([arm]).run(start()).score.tolist() == [1.0, 0.5]
+    assert BM25.floor == Keyword.floor == 0.0
+
+
 def test_weights_are_honoured_in_order_and_by_name():
     arms = [Arm("a", {"x": 1, "y": 0}), Arm("b", {"y": 1, "x": 0})]
     for fusion in ("convex", "rrf"):

@@ -34,6 +34,7 @@ class BM25:
     """
 
     recall_only = False
+    floor = 0.0  # the score of what does not match: where a hybrid's scale begins
 
     def __init__(
         self,

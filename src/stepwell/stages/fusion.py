@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,9 @@ def union(lists: Sequence[Candidates]) -> Union:
     return Union(ids, scores, ranks)
 
 
-def convex(scores: Scores, weights: Sequence[float]) -> Scores:
+def convex(
+    scores: Scores, weights: Sequence[float], *, floors: Sequence[float | None] = ()
+) -> Scores:
     """(n,) the weighted mean of the lists' scores, each moved to 0..1; not found counts as 0.
 
     Bruch, Gai and Ingber, An Analysis of Fusion Functions for Hybrid Retrieval (TOIS 2023).
@@ -52,11 +55,13 @@ def convex(scores: Scores, weights: Sequence[float]) -> Scores:
     Args:
         scores: (lists, n) NaN where a list did not find one.
         weights: One a list, not negative, not all 0.
+        floors: One a list: what becomes 0; None, or none given, is the least score found.
     """
     fused = np.zeros(scores.shape[1])
-    for weight, row in zip(_shares(weights), scores):
+    for weight, row, floor in zip_longest(_shares(weights), scores, floors):
         found = ~np.isnan(row)
-        fused[found] += weight * min_max(row[found])
+        moved = min_max(row[found]) if floor is None else _above(row[found], floor)
+        fused[found] += weight * moved
     return fused
 
 
@@ -75,6 +80,14 @@ def reciprocal_rank(ranks: NDArray[np.int32], weights: Sequence[float], *, k: in
         found = row > 0
         fused[found] += weight / (k + row[found])
     return fused
+
+
+def _above(values: Scores, floor: float) -> Scores:
+    high = values.max(initial=floor)
+    if high <= floor:
+        return np.zeros_like(values)
+    moved: Scores = np.clip((values - floor) / (high - floor), 0.0, 1.0)
+    return moved
 
 
 def _shares(weights: Sequence[float]) -> Scores:

@@ -53,8 +53,9 @@ class Hybrid:
             those two over documents that are brought.
         k: How many to keep; None for all.
         weights: One an arm, in order or by name; equal by default. Only their proportion counts.
-        fusion: "convex" for the weighted mean of min-max normalised scores, "rrf" for weighted
-            reciprocal ranks.
+        fusion: "convex" for the weighted mean of scores moved to 0..1, from the least that the arm
+            found, or from its `floor` where it has one (0 for BM25), to its best; "rrf" for
+            weighted reciprocal ranks.
         k_rrf: The constant of reciprocal rank fusion.
         blend: Given a set, the weight of the fused score against the score so far, 0 to 1. Where
             documents were brought without scores there is none, and this changes nothing.
@@ -181,7 +182,8 @@ class Hybrid:
         table = union(lists)
         weights = [self.weights[at] for at in found]
         if self.fusion == "convex":
-            values = convex(table.scores, weights)
+            floors = [getattr(self.arms[at], "floor", None) for at in found]
+            values = convex(table.scores, weights, floors=floors)
         else:
             values = reciprocal_rank(table.ranks, weights, k=self.k_rrf)
         base = candidates
