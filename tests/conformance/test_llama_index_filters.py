@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
-from stepwell import Cascade, Filter, Hybrid, InputError
+from stepwell import Candidates, Cascade, Filter, Hybrid, InputError, Query
 from stepwell.llama_index import CascadeQuery, CascadeRetriever, as_stage
 from stepwell.llama_index.filters import parse_filter, store_filters
 from tests.conformance.llama_index_parts import (
@@ -215,6 +215,16 @@ def test_31_all_that_match_are_found_and_nothing_else(
     found = {each.node_id for each in retriever.retrieve(CascadeQuery(QUESTION, filters=filters))}
     assert found <= matching
     assert len(found) >= min(len(matching), 7)
+
+
+def test_31_the_stage_checks_and_asks_for_more_by_itself(index: VectorStoreIndex) -> None:
+    """What a store cannot be asked, the stage sorts out, and fetches until it has its k."""
+    stage = as_stage(index, k=7)
+    query = Query(QUESTION, Filter.parse({"owner": {"$ne": "str"}}))
+    found = stage.run(Candidates.start(query))
+    assert len(found) == 7
+    owners = {document.metadata["owner"] for document in found.documents() if document}
+    assert owners <= {"json", "list"}
 
 
 def test_31_the_retrievers_filters_and_the_calls_both_hold(index: VectorStoreIndex) -> None:
