@@ -167,7 +167,7 @@ def test_documents_are_taken_as_they_are_needed(monkeypatch: pytest.MonkeyPatch)
 
         def progress(done: int) -> None:
             seen.append((done, taken))
-            assert len(corpus) == done
+            assert len(corpus) == len(corpus.search_text("text", 100)) == done
 
         assert corpus.add(documents(), progress=progress) == 35
         assert seen == [(10, 10), (20, 20), (30, 30), (35, 35)]

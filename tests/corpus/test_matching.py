@@ -14,7 +14,20 @@ KEYS = st.sampled_from(["a", "b", "a.b", "c"])
 TEXTS = st.sampled_from(["", "a", "b", "é", "\uffff", "\U0001f600", "Z", "a\0b", "10"])
 NUMBERS = st.one_of(
     st.integers(-3, 3),
-    st.sampled_from([2**53, 2**53 + 1, 2**63 - 1, -(2**63), 0.5, -0.0, 1e300, float(2**53)]),
+    st.sampled_from(
+        [
+            float(2**70),
+            -float(2**70),
+            2**53,
+            2**53 + 1,
+            2**63 - 1,
+            -(2**63),
+            0.5,
+            -0.0,
+            1e300,
+            float(2**53),
+        ]
+    ),
 )
 VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 FIELDS = st.one_of(VALUES, st.lists(VALUES, max_size=3), st.dictionaries(KEYS, VALUES, max_size=2))
@@ -64,6 +77,20 @@ def test_the_corpus_matches_what_the_filter_matches(
             assert parsed is not None
             expected = [str(at) for at, each in enumerate(metadata) if parsed.matches(each)]
             assert corpus.match(parsed) == expected, spec
+
+
+@pytest.mark.parametrize("op", ["$eq", "$gt", "$gte", "$lt", "$lte"])
+def test_integers_beyond_64_bits_compare_exactly(op: str) -> None:
+    """A filter's integer that SQLite cannot take is compared with floats near it as in Python."""
+    near = [float(2**70), -float(2**70), float(2**63), 1e300, -1e300, 2**63 - 1, -(2**63)]
+    asked = [sign * (2**70 + off) for sign in (1, -1) for off in (-(2**30), -1, 0, 1, 2**30)]
+    with Corpus.temporary(encoder=None) as corpus:
+        corpus.add(Document(str(at), "", {"n": value}) for at, value in enumerate(near))
+        for value in [*asked, 2**63, -(2**63) - 1, 10**400, -(10**400)]:
+            spec = Filter.parse({"n": {op: value}})
+            assert spec is not None
+            expected = [str(at) for at, n in enumerate(near) if spec.matches({"n": n})]
+            assert corpus.match(spec) == expected, value
 
 
 def test_a_deep_filter_is_no_harder_than_a_flat_one() -> None:
