@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from llama_index.core import VectorStoreIndex
+import pytest
+from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.instrumentation import get_dispatcher
@@ -81,6 +82,16 @@ class PackagedEmbedding(BaseEmbedding):
 def vector_index() -> VectorStoreIndex:
     """LlamaIndex's own index over the nodes; nobody changes it."""
     return VectorStoreIndex(nodes(), embed_model=PackagedEmbedding())
+
+
+def chroma_index(name: str, given: Sequence[TextNode], embedding: BaseEmbedding) -> Any:
+    """The nodes in LlamaIndex's Chroma store; the test is skipped where that is not installed."""
+    reason = "needs chromadb and llama-index-vector-stores-chroma"
+    chromadb = pytest.importorskip("chromadb", reason=reason)
+    chroma = pytest.importorskip("llama_index.vector_stores.chroma", reason=reason)
+    collection = chromadb.EphemeralClient().get_or_create_collection(name)
+    store = StorageContext.from_defaults(vector_store=chroma.ChromaVectorStore(collection))
+    return VectorStoreIndex(list(given), storage_context=store, embed_model=embedding)
 
 
 class Ears(BaseEventHandler):

@@ -6,11 +6,8 @@ import asyncio
 import copy
 from typing import Any
 
-import chromadb
-from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore
-from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from stepwell import Cascade, CrossEncoder
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
@@ -18,16 +15,11 @@ from tests.conformance.llama_index_parts import (
     QUESTION,
     Door,
     PackagedEmbedding,
+    chroma_index,
     nodes,
     scored,
     vector_index,
 )
-
-
-def chroma_index(embedding: Any) -> VectorStoreIndex:
-    collection = chromadb.EphemeralClient().get_or_create_collection("llama-index-async")
-    store = StorageContext.from_defaults(vector_store=ChromaVectorStore(collection))
-    return VectorStoreIndex(nodes(("str",)), storage_context=store, embed_model=embedding)
 
 
 class SlowQueries(PackagedEmbedding):
@@ -65,7 +57,8 @@ async def test_30_a_slow_model_leaves_the_loop_free() -> None:
 async def test_30_a_store_that_blocks_leaves_the_loop_free() -> None:
     """Chroma's asynchronous query is a blocking one; as a stage it runs in a thread."""
     door = Door()
-    retriever = CascadeRetriever(Cascade([as_stage(chroma_index(SlowQueries(door=door)))]), k=3)
+    index = chroma_index("llama-index-async", nodes(("str",)), SlowQueries(door=door))
+    retriever = CascadeRetriever(Cascade([as_stage(index)]), k=3)
     assert len(await opened_by_the_loop(retriever.aretrieve(QUESTION), door)) == 3
     assert door.was_opened
 
