@@ -10,7 +10,7 @@ from typing import Any
 
 import chromadb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_chroma import Chroma
 from langchain_core.documents import Document
@@ -145,6 +145,11 @@ def allowed(filter: dict[str, Any]) -> set[str | None]:
 @pytest.mark.parametrize("kind", ["memory", "chroma", "unknown"])
 @settings(max_examples=350, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(filter=filters())
+@example(filter={"year": {"$lt": 2020.5}})
+@example(filter={"year": {"$gt": 2019.5}})
+@example(filter={"year": {"$ne": 2020.5}})
+@example(filter={"year": {"$in": []}})
+@example(filter={"$not": {"year": {"$gte": 2020}}})
 def test_04_all_and_only_what_matches(kind: str, filter: dict[str, Any]) -> None:
     """Through every store a filter gives all documents that match it, and no other."""
     retriever = CascadeRetriever(cascade=sw.Cascade([as_stage(stores()[kind])]), k=None)
