@@ -9,7 +9,7 @@ import numpy as np
 from stepwell.errors import ConfigurationError
 from stepwell.models.protocols import Kind, Vectors
 from stepwell.models.runtime import Embedded, embedded, manifest, side_by_side
-from stepwell.models.texts import windows
+from stepwell.models.texts import clean, windows
 
 LENGTH = 256
 
@@ -55,6 +55,7 @@ class EmbeddedEncoder:
             kind: Vectors of queries are kept for a while, since several stages ask for the same.
             progress: Called with the number of texts done, from the calling thread.
         """
+        texts = [clean(text) for text in texts]
         model = self._model()
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         # The longest first: the threads then finish together.
