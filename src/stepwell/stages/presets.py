@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stepwell.candidates import check_k
 from stepwell.errors import ConfigurationError
 from stepwell.stage import Stage
+from stepwell.stages import blends
 from stepwell.stages.bi_encoder import BiEncoder
 from stepwell.stages.bm25 import BM25
 from stepwell.stages.cross_encoder import CrossEncoder
@@ -52,7 +53,7 @@ def _classic(corpus: Corpus | None, k: int) -> list[Stage]:
 def _three_stage(corpus: Corpus | None, k: int) -> list[Stage]:
     return [
         Hybrid(corpus, max(k, RECALL)),
-        BiEncoder(corpus, max(k, RESCORE)),
+        BiEncoder(corpus, max(k, RESCORE), blend=blends.BI_ENCODER_AFTER_HYBRID),
         CrossEncoder(k=k),
     ]
 
