@@ -21,6 +21,11 @@ from tests.corpus.killing import ROOT
 httpx = pytest.importorskip("httpx", reason="chromadb is not installed")
 pytest.importorskip("chromadb", reason="chromadb is not installed")
 
+# chromadb's client never closes the connections to its server: the collector warns of them.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 TEXTS = [f"text number {n} about topic {n % 5} and w{n % 83} w{n % 71}" for n in range(700)]
 QUERIES = BagOfWords().encode(["topic 3 w9", "number 44", "w70 w71 w72"])
 
@@ -59,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _close_connections() -> Iterator[None]:
-    """chromadb's client never closes the connections to its server."""
+    """What is still open at the end would warn when all tests are over."""
     yield
     for each in gc.get_objects():
         if isinstance(each, httpx.Client):

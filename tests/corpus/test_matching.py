@@ -64,7 +64,7 @@ FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(METADATA, min_size=1, max_size=12), st.lists(FILTERS, min_size=1, max_size=12))
 def test_the_corpus_matches_what_the_filter_matches(
     metadata: list[dict[str, Any]], filters: list[dict[str, Any]]
