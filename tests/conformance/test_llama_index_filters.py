@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
     VectorStoreQuery,
 )
+from packaging.version import Version
 
 from stepwell import Candidates, Cascade, Filter, Hybrid, InputError, Query
 from stepwell.llama_index import CascadeQuery, CascadeRetriever, as_stage
@@ -71,6 +73,10 @@ SINGLE = st.one_of(
 )
 
 
+@pytest.mark.skipif(
+    Version(version("llama-index-core")) < Version("0.14.25"),
+    reason="earlier in-memory stores know no NOT, and read a missing field otherwise",
+)
 @given(
     filters=st.lists(SINGLE, min_size=1, max_size=4),
     condition=st.sampled_from(FilterCondition),
