@@ -88,6 +88,13 @@ def test_a_brought_set_is_scored_by_its_own_texts(corpus):
         assert after.score[-1] == 0.0
 
 
+def test_of_a_set_too_it_keeps_its_depth():
+    documents = [Document(id, text) for id, text in (("a", "x"), ("b", "log"), ("c", "y"))]
+    after = BM25(k=1).run(Candidates.of("log", documents))
+    assert after.ids.tolist() == ["b"]
+    assert [dropped.cut for dropped in after.dropped] == [True]
+
+
 def test_a_mixed_set_is_scored_by_where_each_comes_from(corpus):
     """A foreign document in front of the corpus's does not take its score."""
     foreign = InMemory([Document("x", "rotate logs"), Document("cat", "rotate rotate")])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import Candidates, Cascade, ConfigurationError, Dedupe, Document
+from stepwell import Candidates, Cascade, ConfigurationError, Dedupe, Document, stage
 from stepwell.stages.dedupe import SHINGLE
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=9).map(" ".join)
@@ -77,3 +77,14 @@ def test_a_nearness_that_is_none_is_refused(near):
 def test_repr():
     assert repr(Dedupe()) == "Dedupe()"
     assert repr(Dedupe(near=0.8)) == "Dedupe(near=0.8)"
+
+
+def test_what_it_never_saw_does_not_come_back():
+    """A depth before it cut two that might not have passed."""
+
+    @stage(decides=False)
+    def depth(candidates):
+        return candidates.top(1)
+
+    result = Cascade([depth, Dedupe()]).rank("q", ["a", "b", "c"], k=3)
+    assert result.ids == ["0"]

@@ -58,3 +58,14 @@ def test_a_threshold_that_is_no_number_is_refused(threshold):
 def test_repr():
     assert repr(MinScore(0.5)) == "MinScore(0.5)"
     assert repr(MinScore(2, of="bm25")) == "MinScore(2, of='bm25')"
+
+
+def test_what_it_never_saw_does_not_come_back():
+    """A depth before it cut two that might not have passed."""
+
+    @stage(decides=False)
+    def depth(candidates):
+        return candidates.top(1)
+
+    result = Cascade([depth, MinScore(0.0)]).rank("q", ["a", "b", "c"], k=3)
+    assert result.ids == ["0"]
