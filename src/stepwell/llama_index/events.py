@@ -18,7 +18,7 @@ from stepwell.candidates import Candidates
 from stepwell.cascade import Cascade
 from stepwell.llama_index.nodes import node_of
 from stepwell.result import Result
-from stepwell.stage import AsyncStage, Stage
+from stepwell.stage import AsyncStage
 
 dispatcher = get_dispatcher(__name__)
 
@@ -127,9 +127,12 @@ def _nodes(candidates: Candidates) -> list[NodeWithScore]:
     ]
 
 
-def _model(stage: Stage) -> str:
-    model = getattr(stage, "scorer", None) or getattr(stage, "encoder", None)
-    return str(getattr(model, "name", None) or stage.name)
+def _model(stage: Any) -> str:
+    # Not by truth: a scorer that keeps pairs is false while it keeps none.
+    for model in (getattr(stage, "scorer", None), getattr(stage, "encoder", None)):
+        if model is not None:
+            return str(model.name)
+    return str(stage.name)
 
 
 def _is_heard() -> bool:
