@@ -143,3 +143,4 @@ def test_reciprocal_ranks_by_hand():
 def test_nothing_fuses_to_nothing():
     assert fused([[], []], [1, 1], "convex") == {}
     assert fused([[], []], [1, 1], "rrf") == {}
+    assert union([]).ids == []

@@ -195,6 +195,19 @@ def test_a_set_with_scores_is_blended_with_them():
     assert Hybrid([arm], blend=0.1).run(start()).score.tolist() == [1.0, 0.5, 0.0]
 
 
+def test_what_an_arm_brings_to_a_set_is_left_out():
+    class Expanding(Arm):
+        expands = True
+
+        def run(self, candidates):
+            return candidates.recalled(self.name, ["new", "y"], [2, 1], source=self.source)
+
+    documents = [Document("x", "x"), Document("y", "y")]
+    after = Hybrid([Expanding("a", {"new": 1})]).run(Candidates.of("q", documents))
+    assert after.ids.tolist() == ["y", "x"]
+    assert after.scores["a"][0] == 1
+
+
 def test_arms_that_only_recall_are_idle_where_documents_are_brought():
     only = Arm("only", {"x": 1})
     only.recall_only = True

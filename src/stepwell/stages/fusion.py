@@ -29,20 +29,20 @@ class Union:
 
 def union(lists: Sequence[Candidates]) -> Union:
     """The table of these lists, each in its own order."""
-    best: dict[str, int] = {}
-    for each in lists:
-        for rank, id in enumerate(each.ids.tolist(), start=1):
-            best[id] = min(rank, best.get(id, rank))
-    ids = sorted(best, key=lambda found: (best[found], found))
-    place = {id: at for at, id in enumerate(ids)}
+    found = [each.ids.tolist() for each in lists]
+    ids = sorted(set().union(*found))
+    place = dict(zip(ids, range(len(ids))))
     scores = np.full((len(lists), len(ids)), np.nan)
     ranks = np.zeros((len(lists), len(ids)), dtype=np.int32)
     for row, each in enumerate(lists):
         # Backwards, so that of an id that comes twice the better place stays.
-        at = [place[id] for id in reversed(each.ids.tolist())]
+        at = list(map(place.__getitem__, reversed(found[row])))
         scores[row, at] = each.score[::-1]
         ranks[row, at] = np.arange(len(at), 0, -1)
-    return Union(ids, scores, ranks)
+    last = np.iinfo(np.int32).max
+    best = np.where(ranks > 0, ranks, last).min(axis=0, initial=last)
+    order = np.argsort(best, kind="stable")
+    return Union([ids[at] for at in order.tolist()], scores[:, order], ranks[:, order])
 
 
 def convex(

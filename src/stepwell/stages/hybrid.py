@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepwell.attempt import (
     ALWAYS_RAISED,
@@ -24,7 +25,7 @@ from stepwell.attempt import (
     passed_record,
     raised,
 )
-from stepwell.candidates import Candidates, Ranks, Scores, check_blend, check_k
+from stepwell.candidates import Candidates, Ids, Ranks, Scores, check_blend, check_k
 from stepwell.documents import overlay
 from stepwell.errors import ConfigurationError
 from stepwell.stage import Stage
@@ -129,7 +130,8 @@ class Hybrid:
         finally:
             for task in pending:
                 task.cancel()
-        return self._fused(candidates, _finished(tasks))
+        # Fusing a thousand takes milliseconds: too long for the loop's thread.
+        return await asyncio.to_thread(self._fused, candidates, _finished(tasks))
 
     def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
         """`run` for each; an arm that can, works on all at once. With a deadline, one by one."""
@@ -164,7 +166,7 @@ class Hybrid:
             elif isinstance(outcome.value, Exception):
                 records.append(failed_record(arm, at, candidates, outcome.value, outcome.ms))
             else:
-                found[at] = outcome.value
+                found[at] = _within(candidates, outcome.value)
                 records.append(record_of(arm.name, at, candidates, outcome.value, outcome.ms))
         for record in records:
             error = record.error
@@ -186,16 +188,13 @@ class Hybrid:
             values = convex(table.scores, weights, floors=floors)
         else:
             values = reciprocal_rank(table.ranks, weights, k=self.k_rrf)
-        base = candidates
+        base, fused = candidates, values
         if candidates.fresh:
             source = overlay(each.source for each in lists)
-            base = candidates.recalled(
-                self.name, table.ids, np.zeros(len(table.ids)), source=source
-            )
-        # A candidate of a brought set that no arm returned has no place in the table.
-        place = {id: at for at, id in enumerate(table.ids)}
-        at = np.array([place.get(id, len(place)) for id in base.ids.tolist()], dtype=np.intp)
-        fused = np.append(values, 0.0)[at]
+            base = candidates.recalled(self.name, table.ids, np.zeros(len(values)), source=source)
+        else:
+            # A candidate that no arm returned has no place in the table, and is worth 0.
+            fused = np.append(values, 0.0)[_places(base.ids, table.ids)]
         scores, ranks = _columns(base, {self.arms[arm].name: each for arm, each in found.items()})
         joined = replace(base, scores=scores, ranks=ranks, children=records)
         blend = 1.0 if candidates.fresh else self.blend
@@ -206,10 +205,9 @@ def _columns(
     base: Candidates, found: Mapping[str, Candidates]
 ) -> tuple[dict[str, Scores], dict[str, Ranks]]:
     """The columns of the arms, in the order of the base; what it has already, it keeps."""
-    place = {id: at for at, id in enumerate(base.ids.tolist())}
     scores, ranks = dict(base.scores), dict(base.ranks)
     for name, each in found.items():
-        at = [place[id] for id in each.ids.tolist()]
+        at = _places(each.ids, base.ids)
         for key, values in {name: each.score, **each.scores}.items():
             if key not in scores:
                 scores[key] = np.full(len(base), np.nan)
@@ -220,6 +218,20 @@ def _columns(
                 ranks[key] = np.zeros(len(base), dtype=np.int32)
                 ranks[key][at] = places
     return scores, ranks
+
+
+def _within(given: Candidates, found: Candidates) -> Candidates:
+    """What an arm found, without what it brought to a set that it was to score."""
+    if given.fresh:
+        return found
+    own = np.flatnonzero(_places(found.ids, given.ids) >= 0)
+    return found if len(own) == len(found) else found.reordered(own, found.score[own])
+
+
+def _places(ids: Ids, among: Ids | Sequence[str]) -> NDArray[np.intp]:
+    """(n,) where each id is among the others; -1 where it is not."""
+    place = dict(zip(among, range(len(among))))
+    return np.array([place.get(id, -1) for id in ids.tolist()], dtype=np.intp)
 
 
 def _finished(
