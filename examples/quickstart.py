@@ -54,7 +54,8 @@ def main() -> None:
             for found in response.source_nodes:
                 source(found.node_id, found.score, found.metadata)
             print()
-        print(cascade.search(questions[0], k=3).trace)
+        result = cascade.search("pick a random element of a list", k=1)
+        print(f"Without a framework: {result.query.text}? {result.ids[0]}\n\n{result.trace}")
 
 
 def index(corpus: sw.Corpus) -> None:

@@ -23,6 +23,7 @@ from stepwell.cli.terminal import (
 )
 from stepwell.corpus import Corpus
 from stepwell.documents import well_formed
+from stepwell.evaluate.evaluation import warm_up
 from stepwell.ingest import Reading, python_docs
 from stepwell.ingest.cache import cached_corpus, fill
 from stepwell.models import load_encoder
@@ -54,7 +55,7 @@ def demo(
         _library(encoder_named(encoder), cache) as corpus,
     ):
         cascade = Cascade(preset(DEFAULT if corpus.encoder else "bm25", corpus))
-        cascade.search(asked[0], k=k)  # loads the models, which is no part of a query's time
+        warm_up(cascade, asked[0])
         results = [cascade.search(question, k=k) for question in asked]
     if as_json:
         print_json([result.to_dict() for result in results])
