@@ -28,9 +28,9 @@ from stepwell.models.torch_engine import TorchEngine
 Report = Callable[[str, int, int], None]
 
 PAIRS = 120
+ENOUGH = 60
 READ = 256
-OPENVINO = ("openvino-int8", "openvino-fp32")
-ONNX = ("onnx-int8", "onnx-fp32")
+BACKENDS = ("openvino-int8", "openvino-fp32")
 TIMED = 8
 # The smaller file is kept unless the larger is clearly faster.
 MARGIN = 1.1
@@ -44,7 +44,7 @@ def convert(
     revision: str | None = None,
     offline: bool = True,
     pairs: Sequence[Pair] | None = None,
-    backends: Sequence[str] = OPENVINO,
+    backends: Sequence[str] = BACKENDS,
     count: int = PAIRS,
     report: Report = lambda step, done, of: None,
 ) -> dict[str, Any]:
@@ -55,9 +55,10 @@ def convert(
         folder: Empty.
         revision: Commit or tag.
         offline: Whether to load only what is there already.
-        pairs: To quantise on and to check with; None for pairs of Python's documentation.
+        pairs: To quantise on and to check with; fewer than 60 are joined by pairs of Python's
+            documentation.
         backends: In the order of promise; the first that passes the check is taken.
-        count: Pairs used at least; a third of them only to check.
+        count: Pairs of Python's documentation; a third of all pairs only serves to check.
         report: Told of each step, with how much of it is done.
 
     Raises:
@@ -68,8 +69,10 @@ def convert(
         source = load_source(name, revision=revision, offline=offline)
         joiner = joinable(source)
     except NotConvertibleError as reason:
-        return {"backend": "torch", "notes": [f"{reason}, which is not converted"]}
-    used = [*(pairs or ()), *stock_pairs(count)][: max(count, len(pairs or ()))]
+        return {"backend": "torch", "commit": "", "notes": [f"{reason}, which is not converted"]}
+    used = list(pairs or ())
+    if len(used) < ENOUGH:
+        used += stock_pairs(count)
     held, sample = used[::3], [pair for at, pair in enumerate(used) if at % 3]
     held_rows, sample_rows = _rows(joiner, source, held), _rows(joiner, source, sample)
     report("reading the original", 0, 1)

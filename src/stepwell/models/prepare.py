@@ -25,6 +25,15 @@ FORMAT = 1
 ORGANISATION = "cross-encoder"
 WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 
+BACKENDS = {
+    "openvino": ["openvino-int8", "openvino-fp32"],
+    "onnx": ["onnx-int8", "onnx-fp32"],
+}
+NO_OPENVINO = (
+    "OpenVINO is not installed, so ONNX Runtime runs it, more slowly; "
+    "run: pip install 'stepwell[openvino]'"
+)
+
 Told = Callable[[str, int, int], None]
 
 
@@ -38,42 +47,39 @@ def prepared(
     Args:
         name: Path, or name on the hub.
         revision: Commit or tag.
-        pairs: Questions and passages like those it will read, 60 or more; None for the cache's, or
-            for pairs of Python's documentation.
+        pairs: Questions and passages like those it will read; fewer than 60 are joined by pairs of
+            Python's documentation. None takes what is in the cache, however it was made.
 
     Raises:
         MissingExtraError: It is not converted yet, and converting needs ``sentence-transformers``.
         ConfigurationError: No such model, no cross-encoder, or a damaged one.
     """
-    given = _hash(json.dumps([list(pair) for pair in pairs])) if pairs else ""
     runtime = "openvino" if find_spec("openvino") else "onnx"
-    source = Path(name)
-    identity = _fingerprint(source) if source.is_dir() else f"{name}@{revision or ''}"
-    commit = (
-        "" if source.is_dir() else commit_of(name, organisation=ORGANISATION, revision=revision)
-    )
+    given = _hash(json.dumps([list(pair) for pair in pairs]))[:6] if pairs else ""
+    commit = commit_of(name, organisation=ORGANISATION, revision=revision)
+    folder = Path(name)
+    identity = _fingerprint(folder) if folder.is_dir() else f"{name}@{revision or ''}"
+    key = _hash(f"{FORMAT} {identity}")[:12]
 
     def fits(facts: dict[str, Any]) -> bool:
-        moved = bool(commit) and facts.get("commit") != commit
+        moved = bool(commit) and facts["commit"] != commit
         return not moved and (not given or facts["pairs"] == given)
 
-    def make(folder: Path) -> dict[str, Any]:
-        found = local_only(name, organisation=ORGANISATION, revision=revision)
+    def make(place: Path) -> dict[str, Any]:
         job = {
             "name": full_name(name),
             "revision": revision,
-            "offline": found,
-            "folder": str(folder),
+            "offline": local_only(name, organisation=ORGANISATION, revision=revision),
+            "folder": str(place),
             "pairs": [list(pair) for pair in pairs] if pairs else None,
-            "backends": ["openvino-int8", "openvino-fp32"]
-            if runtime == "openvino"
-            else ["onnx-int8", "onnx-fp32"],
+            "backends": BACKENDS[runtime],
         }
         with _progress(short(name)) as told:
             facts = _run(job, told)
-        return {**facts, "pairs": given, "revision": facts.get("commit") or key}
+        notes = [*([] if runtime == "openvino" else [NO_OPENVINO]), *facts["notes"]]
+        version = "+".join(part for part in (facts["commit"] or key, given) if part)
+        return {**facts, "notes": notes, "pairs": given, "revision": version}
 
-    key = _hash(f"{FORMAT} {identity}")[:12]
     label = re.sub(r"[^\w.-]+", "-", short(name))[:60]
     return fetch(f"{label}-{key}-{runtime}", make, fits=fits)
 
