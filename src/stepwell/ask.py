@@ -60,10 +60,8 @@ class Ask:
         self, documents: Iterable[Document | str], scores: Sequence[float] | None
     ) -> Candidates:
         """The set that ranking starts from; see `Cascade.rank`."""
-        brought = [
-            Document(str(at), document) if isinstance(document, str) else document
-            for at, document in enumerate(documents)
-        ]
+        several(documents, "documents")
+        brought = [_document(at, each) for at, each in enumerate(documents)]
         brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
         return replace(brought_set, dropped=())
 
@@ -78,3 +76,21 @@ class Ask:
             deadline_ms=None if self.deadline is None else self.deadline * 1e3,
         )
         return Result(self.query, hits, trace)
+
+
+def several(values: Iterable[Any], what: str) -> None:
+    """Refuse one string where several are meant: its letters would be taken for them.
+
+    Raises:
+        InputError: It is a string, or cannot be iterated.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{what} must be a list, not {type(values).__name__}")
+
+
+def _document(at: int, value: Document | str) -> Document:
+    if isinstance(value, str):
+        return Document(str(at), value)
+    if isinstance(value, Document):
+        return value
+    raise InputError(f"document {at} must be a Document or a string, not {type(value).__name__}")

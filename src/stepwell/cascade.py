@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from stepwell.ask import Ask
+from stepwell.ask import Ask, several
 from stepwell.attempt import (
     ALWAYS_RAISED,
     failed_record,
@@ -152,6 +152,7 @@ class Cascade:
         deadline: float | None = None,
     ) -> list[Result | Exception]:
         """`search_many`, but a query that fails gives its exception and spoils no other."""
+        several(queries, "queries")
         asks = [Ask.of(query, k, filter, deadline) for query in queries]
         done = drive_many([self._walk(ask.start()) for ask in asks])
         return [

@@ -160,6 +160,16 @@ def test_bare_strings_can_be_ranked():
     assert Cascade([TopK(1)]).rank("q", ["a", "b"]).ids == ["0"]
 
 
+def test_what_is_no_list_of_documents_or_queries_is_refused():
+    """A string's letters are not documents, nor queries."""
+    cascade = Cascade([TopK(1)])
+    for documents, says in (("abc", "not str"), (3, "not int"), (["a", 3], "document 1.*not int")):
+        with pytest.raises(InputError, match=says):
+            cascade.rank("q", documents)
+    with pytest.raises(InputError, match="queries must be a list"):
+        cascade.search_many("abc")
+
+
 def test_nothing_brought_is_nothing_answered():
     result = Cascade([Recall(), Score(number)]).rank("q", [])
     assert result.ids == []

@@ -122,6 +122,8 @@ def test_without_a_corpus_it_cannot_recall_and_says_so():
         ({"k": 0}, "k must be"),
         ({"corpus": ["a", "b"]}, "needs a Corpus, not list"),
         ({"backend": "lucene"}, "'lucene'"),
+        ({"corpus": "text", "backend": "rank-bm25"}, "not one string"),
+        ({"corpus": [3], "backend": "rank-bm25"}, "not int"),
     ],
 )
 def test_what_is_built_wrong_is_refused(arguments, says):

@@ -13,7 +13,7 @@ import numpy as np
 
 from stepwell.candidates import Scores
 from stepwell.documents import Document, InMemory
-from stepwell.errors import import_extra
+from stepwell.errors import ConfigurationError, import_extra
 from stepwell.filters import Filter
 
 _WORD = re.compile(r"\w+")
@@ -49,12 +49,9 @@ class Okapi:
     @classmethod
     def over(cls, texts: Iterable[Document | str]) -> Okapi:
         """Documents, or bare texts with the ids "0", "1", ..."""
-        return cls(
-            [
-                Document(str(at), text) if isinstance(text, str) else text
-                for at, text in enumerate(texts)
-            ]
-        )
+        if isinstance(texts, str):
+            raise ConfigurationError("BM25 in memory takes a list of texts, not one string")
+        return cls([_document(at, text) for at, text in enumerate(texts)])
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -94,6 +91,15 @@ class Okapi:
 def words(text: str) -> list[str]:
     """The lower-cased words of a text."""
     return _WORD.findall(text.lower())
+
+
+def _document(at: int, text: Document | str) -> Document:
+    if isinstance(text, Document):
+        return text
+    if isinstance(text, str):
+        return Document(str(at), text)
+    kind = type(text).__name__
+    raise ConfigurationError(f"BM25 in memory takes documents or strings, not {kind}")
 
 
 def _index(texts: list[list[str]]) -> Any:
