@@ -81,9 +81,9 @@ def vespa(data: Path, /, *, seed: int) -> Collection:
     ids = [row["_id"] for row in rows(data / "vespa-docs" / "corpus.jsonl.gz")]
     pages = [name.split(".html")[0] for name in ids]
     kept = set(random.Random(seed).sample(sorted(set(pages)), k=len(set(pages)) // 8))
-    apart = [any(pages[p] in kept for p in question.relevant) for question in questions]
-    train = [q for q, out in zip(questions, apart, strict=True) if not out]
-    held = [q for q, out in zip(questions, apart, strict=True) if out]
+    # A question with answers on both sides belongs to neither.
+    train = [q for q in questions if not any(pages[p] in kept for p in q.relevant)]
+    held = [q for q in questions if all(pages[p] in kept for p in q.relevant)]
     return Collection("vespa-docs", passages, train, held)
 
 
