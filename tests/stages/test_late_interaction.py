@@ -47,7 +47,7 @@ def test_a_passage_that_holds_all_words_of_the_query_scores_one(query, texts):
     after = stage.run(Candidates.of(" ".join(query), documents))
     for id, score in zip(after.ids, after.score):
         holds = set(query) <= set(texts[int(id)])
-        assert (abs(score - 1.0) < 2e-3) == holds
+        assert (abs(score - 1.0) < 1e-5) == holds
 
 
 def test_it_orders_keeps_and_blends():

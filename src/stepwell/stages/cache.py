@@ -73,7 +73,7 @@ class ContentCache:
 
     def _keep(self, key: bytes, array: Array) -> None:
         # A row of a batch is a view: kept as it is, it would hold the whole batch.
-        array = array.copy()
+        array = array if array.base is None else array.copy()
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = array

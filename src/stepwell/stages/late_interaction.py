@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ConfigurationError
 from stepwell.models.loading import EncoderSpec, load_encoder
-from stepwell.models.protocols import Kind, TokenEncoder
+from stepwell.models.protocols import Kind, TokenEncoder, Vectors
 from stepwell.stages import blends
 from stepwell.stages.cache import ContentCache
 from stepwell.stages.needs import need_candidates
 from stepwell.stages.vectors import late, stop_at
 
 CACHE_BYTES = 256 * 2**20
-Tokens: TypeAlias = NDArray[np.floating[Any]]
 
 
 class LateInteraction:
@@ -31,7 +28,8 @@ class LateInteraction:
         encoder: None for the embedded one, or any encoder with `encode_tokens`.
         k: How many to keep; None for all.
         blend: Weight of the new score against the score so far, 0 to 1.
-        cache_bytes: Memory for the token vectors that are kept.
+        cache_bytes: Memory for the token vectors that are kept; the embedded encoder's take 1.5 kB
+            a token.
         name: The column its scores (-1 to 1) are kept under.
 
     Raises:
@@ -72,7 +70,7 @@ class LateInteraction:
             for each in many
         ]
 
-    def _scored(self, candidates: Candidates, query: Tokens) -> Candidates:
+    def _scored(self, candidates: Candidates, query: Vectors) -> Candidates:
         documents = candidates.documents()
         there = [at for at, document in enumerate(documents) if document is not None]
         passages = self._cache.fetch(
@@ -87,28 +85,27 @@ class LateInteraction:
         notes = late(values[there], candidates)
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
 
-    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Tokens]:
+    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:
         made = self.encoder.encode_tokens(texts, kind=kind) if texts else []
         if not all(np.isfinite(tokens).all() for tokens in made):
             raise ConfigurationError(
                 f"encoder {self.encoder.name!r} gave NaN or infinite token vectors for a {kind}; "
                 "make it return finite numbers"
             )
-        # Kept in half the memory, and rounded alike whether it was kept or is new.
-        return [np.asarray(tokens, dtype=np.float16) for tokens in made]
+        # Not float16: turning it back would take longer than all the products.
+        return [np.asarray(tokens, dtype=np.float32) for tokens in made]
 
 
-def max_sim(query: Tokens, passage: Tokens) -> float:
+def max_sim(query: Vectors, passage: Vectors) -> float:
     """Mean over the query's tokens of the best cosine; -1 where there is no token to compare.
 
     Args:
-        query: (q, d) unit rows, float16 or float32.
-        passage: (p, d) unit rows, likewise.
+        query: (q, d) unit rows.
+        passage: (p, d) unit rows.
     """
     if not len(query) or not len(passage):
         return -1.0
-    cosines = query.astype(np.float32) @ passage.astype(np.float32).T
-    return float(cosines.max(axis=1).mean())
+    return float((query @ passage.T).max(axis=1).mean())
 
 
 def _token_encoder(spec: EncoderSpec | TokenEncoder) -> TokenEncoder:
