@@ -178,8 +178,13 @@ class NamedScorer:
 
 
 def _length(model: Any) -> int:
-    known = [getattr(model, "max_length", None), getattr(model.tokenizer, "model_max_length", None)]
+    known = [getattr(model, _limit(model)), getattr(model.tokenizer, "model_max_length", None)]
     return int(min([x for x in known if isinstance(x, int) and 0 < x < 10**6] or [512]))
+
+
+def _limit(model: Any) -> str:
+    # Renamed by sentence-transformers 6, which warns of the old name.
+    return "max_seq_length" if hasattr(type(model), "max_seq_length") else "max_length"
 
 
 def _dimension(model: Any) -> int:
@@ -267,8 +272,5 @@ def _limited(model: Any, key: ModelKey) -> Any:
     if own and key.length > own:
         message = f"{short(key.name)!r} reads {own} tokens at most, not {key.length}"
         raise ConfigurationError(message)
-    if key.task == "CrossEncoder":
-        model.max_length = key.length
-    else:
-        model.max_seq_length = key.length
+    setattr(model, _limit(model), key.length)
     return model
