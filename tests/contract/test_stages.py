@@ -196,6 +196,17 @@ def test_a_stage_that_breaks_a_rule_is_told_which(broken, says):
         check_stage(broken)
 
 
+def test_a_failure_inside_a_stage_is_told():
+    """Though its sibling answered, and the outcome looks whole."""
+
+    @stage
+    def down(candidates):
+        raise RuntimeError("down")
+
+    with pytest.raises(ContractError, match="inside it .*down"):
+        check_stage(Hybrid([BM25(), down]))
+
+
 def test_a_batch_that_differs_is_told():
     class Batches:
         name = "batches"

@@ -98,6 +98,22 @@ def test_a_read_only_corpus_serves_too(tmp_path):
         assert [hit.score for hit in result] == [hit.score for hit in written]
 
 
+def test_what_the_corpus_has_no_vector_for_is_encoded_here(monkeypatch):
+    """As in a corpus that may not be written, which keeps no new ones."""
+    encoder = Counting()
+    with Corpus.temporary(encoder=encoder) as corpus:
+        corpus.add(DOCUMENTS)
+        encoder.passages.clear()
+        expected = Cascade([BM25(corpus), BiEncoder(corpus)]).search("rotate logs")
+        rows = corpus.vectors_of(["logs", "disk"])
+        lacking = {"logs": rows[0] * np.nan, "disk": rows[1]}
+        monkeypatch.setattr(corpus, "vectors_for", lambda ids: np.stack([lacking[i] for i in ids]))
+        result = Cascade([BM25(corpus), BiEncoder(corpus)]).search("rotate logs")
+        assert encoder.passages == ["rotate all logs"]
+        assert result.ids == expected.ids
+        assert not result.degraded
+
+
 def test_a_document_deleted_meanwhile_stays_below_and_is_not_answered():
     with Corpus.temporary(encoder=WordEncoder()) as corpus:
         corpus.add(DOCUMENTS)

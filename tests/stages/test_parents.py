@@ -56,6 +56,10 @@ def test_a_parent_among_the_candidates_and_its_passage_become_one():
     documents = [*passages(["p1"]), Document("p1", "the whole"), Document("x", "other")]
     result = Cascade([Parents()]).rank("q", documents)
     assert result.ids == ["p1", "x"]
+    assert result.hits[0].document.metadata["matched"] == "c0"
+    itself = Cascade([Parents()]).rank("q", documents[::-1])
+    assert itself.ids == ["x", "p1"]
+    assert "matched" not in itself.hits[1].document.metadata
 
 
 def test_a_parent_that_the_filter_excludes_does_not_come_back():
