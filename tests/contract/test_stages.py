@@ -203,7 +203,7 @@ def test_a_failure_inside_a_stage_is_told():
     def down(candidates):
         raise RuntimeError("down")
 
-    with pytest.raises(ContractError, match="inside it .*down"):
+    with pytest.raises(ContractError, match=r"inside it .*down"):
         check_stage(Hybrid([BM25(), down]))
 
 
