@@ -11,7 +11,9 @@ async def search() -> None:
     corpus = sw.Corpus.open("handbook.stepwell")
     assert_type(corpus.add([sw.Document(id="a1", text="...", metadata={"team": "sre"})]), int)
     assert_type(corpus.get("a1"), sw.Document | None)
-    cascade = sw.Cascade([sw.BM25(corpus, k=1000), sw.BiEncoder(corpus, k=50), sw.CrossEncoder(k=10)])
+    cascade = sw.Cascade(
+        [sw.BM25(corpus, k=1000), sw.BiEncoder(corpus, k=50), sw.CrossEncoder(k=10)]
+    )
     result = cascade.search("logs", k=5, filter={"team": "sre"}, deadline=0.2)
     assert_type(result, sw.Result)
     assert_type(result.hits[0], sw.Hit)
