@@ -252,3 +252,32 @@ def test_load_scorer_wraps_what_it_loads(tmp_path: Path) -> None:
         assert calls == ["a", "bb"]
         assert isinstance(scorer, CachedScorer)
         scorer.close()
+
+
+class Totals(Counting):
+    """A scorer that says how many passages it cut, and not which."""
+
+    def score(
+        self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
+    ) -> PairScores:
+        made = super().score(query, passages, stop=stop)
+        return PairScores(made.values, made.truncated, made.windows + 3 * made.truncated)
+
+
+def test_totals_are_passed_on_every_time() -> None:
+    """Where a scorer tells only totals, they are never lost: such pairs are read again."""
+    inner = Totals()
+    scorer = CachedScorer(inner)
+    texts = ["short", "long " * 20]
+    for _ in range(2):
+        made = scorer.score("q", texts)
+        assert (made.truncated, made.windows, made.cut) == (1, 5, None)
+    for _ in range(2):
+        assert scorer.score("q", ["one", "two"]).truncated == 0
+    assert inner.read["q", "one"] == 1
+    for _ in range(2):
+        made = scorer.score("q", ["alone " * 20])
+        assert made.truncated == 1
+        assert made.passes is not None
+        assert made.passes.tolist() == [4]
+    assert inner.read["q", "alone " * 20] == 1

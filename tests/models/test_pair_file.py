@@ -17,10 +17,13 @@ def key(number: int) -> bytes:
 def test_scores_outlive_the_process(tmp_path: Path) -> None:
     """What one opening writes the next one reads, cut marks included."""
     first = PairFile(tmp_path / "deep" / "pairs.db", limit=10)
-    first.write({key(1): (0.25, False), key(2): (-3.5, True)})
+    first.write({key(1): (0.25, False, 1), key(2): (-3.5, True, 1)})
     first.close()
     second = PairFile(tmp_path / "deep" / "pairs.db", limit=10)
-    assert second.read([key(2), key(1), key(3)]) == {key(1): (0.25, False), key(2): (-3.5, True)}
+    assert second.read([key(2), key(1), key(3)]) == {
+        key(1): (0.25, False, 1),
+        key(2): (-3.5, True, 1),
+    }
     second.close()
 
 
@@ -28,7 +31,7 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
     """The file never holds more than its limit after a write, and keeps the latest."""
     file = PairFile(tmp_path / "pairs.db", limit=100)
     for number in range(1000):
-        file.write({key(number): (float(number), False)})
+        file.write({key(number): (float(number), False, 1)})
         held = file.read([key(each) for each in range(number + 1)])
         assert len(held) <= 100
         assert key(number) in held
@@ -39,7 +42,7 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
 def test_thousands_are_read_at_a_time(tmp_path: Path) -> None:
     """More keys than one statement may ask for are all answered."""
     file = PairFile(tmp_path / "pairs.db", limit=5000)
-    file.write({key(number): (float(number), False) for number in range(3000)})
+    file.write({key(number): (float(number), False, 1) for number in range(3000)})
     assert len(file.read([key(number) for number in range(3000)])) == 3000
     file.close()
 
@@ -50,8 +53,8 @@ def test_a_damaged_file_is_forgotten_with_a_warning(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.warns(UserWarning, match="damaged"):
         file = PairFile(path, limit=10)
-    file.write({key(1): (1.0, False)})
-    assert file.read([key(1)]) == {key(1): (1.0, False)}
+    file.write({key(1): (1.0, False, 1)})
+    assert file.read([key(1)]) == {key(1): (1.0, False, 1)}
     file.close()
 
 
@@ -82,7 +85,7 @@ def test_a_locked_file_costs_a_warning_and_no_answer(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "pairs.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.warns(UserWarning, match="not kept"):
-        file.write({key(1): (1.0, False)})
+        file.write({key(1): (1.0, False, 1)})
     assert file.read([key(1)]) == {}
     other.execute("ROLLBACK")
     other.close()
@@ -95,7 +98,7 @@ def test_threads_share_it(tmp_path: Path) -> None:
 
     def work(start: int) -> None:
         for number in range(start, start + 50):
-            file.write({key(number): (float(number), False)})
+            file.write({key(number): (float(number), False, 1)})
             assert file.read([key(number)])
 
     threads = [threading.Thread(target=work, args=(1000 * each,)) for each in range(8)]
@@ -104,4 +107,17 @@ def test_threads_share_it(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(file.read([key(1000 * a + b) for a in range(8) for b in range(50)])) == 400
+    file.close()
+
+
+def test_a_file_of_before_windows_begins_anew(tmp_path: Path) -> None:
+    """A file of the first format, which kept no windows, is emptied and used."""
+    old = sqlite3.connect(tmp_path / "pairs.db")
+    old.execute("CREATE TABLE pairs (at INTEGER PRIMARY KEY, key BLOB UNIQUE, score, cut)")
+    old.execute("PRAGMA user_version=1")
+    old.commit()
+    old.close()
+    file = PairFile(tmp_path / "pairs.db", limit=10)
+    file.write({key(1): (1.0, True, 4)})
+    assert file.read([key(1)]) == {key(1): (1.0, True, 4)}
     file.close()

@@ -169,3 +169,15 @@ def test_repr_is_short_and_tells_the_model():
     assert repr(CrossEncoder(WordScorer(), blend=0.25)) == (
         "CrossEncoder('shared words', k=10, blend=0.25)"
     )
+
+
+async def test_the_same_question_gets_the_same_notes():
+    """What the embedded model cut off and split is counted from the cache too, however asked."""
+    texts = ["word " * 3000, "short"]
+    fresh = CrossEncoder(cache=False)
+    expected = Cascade([fresh]).rank("word", texts).trace.records[0].notes
+    assert expected == {"truncated": 1, "windows": 5}
+    cascade = Cascade([CrossEncoder()])
+    for _ in range(2):
+        assert cascade.rank("word", texts).trace.records[0].notes == expected
+        assert (await cascade.arank("word", texts)).trace.records[0].notes == expected

@@ -54,12 +54,13 @@ class EmbeddedScorer:
             stop: Asked between batches of a few passages; what is left then stays NaN.
         """
         values = np.full(len(passages), np.nan, dtype=np.float32)
+        cut = np.zeros(len(passages), dtype=np.bool_)
+        passes = np.zeros(len(passages), dtype=np.int32)
         if not len(passages):
-            return PairScores(values)
+            return PairScores(values, cut=cut, passes=passes)
         model = self._model()
         ids, _ = windows(model.tokenizer, query, length=QUERY_LENGTH)
         asked = model.states(ids[0], keep=True).astype(np.float32)
-        truncated = made = 0
         size = 4 * cores()
 
         def work(text: str) -> tuple[float, bool, int]:
@@ -69,11 +70,9 @@ class EmbeddedScorer:
             if stop is not None and stop():
                 break
             batch = list(passages[start : start + size])
-            for at, (best, cut, count) in enumerate(side_by_side(work, batch), start=start):
-                values[at] = best
-                truncated += cut
-                made += count
-        return PairScores(values, truncated=truncated, windows=made)
+            for at, read in enumerate(side_by_side(work, batch), start=start):
+                values[at], cut[at], passes[at] = read
+        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""

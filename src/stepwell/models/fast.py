@@ -61,11 +61,11 @@ class FastScorer:
         """
         values = np.full(len(passages), np.nan, dtype=np.float32)
         cut = np.zeros(len(passages), dtype=np.bool_)
+        passes = np.zeros(len(passages), dtype=np.int32)
         if not len(passages):
-            return PairScores(values, cut=cut)
+            return PairScores(values, cut=cut, passes=passes)
         loaded = self._model()
         asked = loaded.joiner.query(query, length=self.max_length)
-        made = 0
         step = CHUNK if stop is not None else len(passages)
         for start in range(0, len(passages), step):
             if stop is not None and stop():
@@ -79,8 +79,8 @@ class FastScorer:
             best = np.full(end - start, -np.inf, dtype=np.float32)
             np.maximum.at(best, read.owner, scores)
             values[start:end], cut[start:end] = best, read.cut
-            made += len(read.rows)
-        return PairScores(values, truncated=int(cut.sum()), windows=made, cut=cut)
+            passes[start:end] = np.bincount(read.owner, minlength=end - start)
+        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""

@@ -129,12 +129,12 @@ class NamedScorer:
             ConfigurationError: The model returned NaN or infinity.
         """
         values = np.full(len(passages), np.nan, dtype=np.float32)
+        cut = np.zeros(len(passages), dtype=np.bool_)
+        passes = np.zeros(len(passages), dtype=np.int32)
         if not len(passages):
-            return PairScores(values)
+            return PairScores(values, cut=cut, passes=passes)
         loaded = self._model()
         query = clean(query)
-        cut = np.zeros(len(passages), dtype=np.bool_)
-        made = 0
         for start in range(0, len(passages), BATCH):
             if stop is not None and stop():
                 break
@@ -145,14 +145,13 @@ class NamedScorer:
                     parts, unread = self._windows(loaded.model, query, text)
                     pairs += [(query, part) for part in parts]
                     owner += [at] * len(parts)
-                    cut[at] = unread
+                    cut[at], passes[at] = unread, len(parts)
                 scores = _predict(loaded.model, pairs)
-            made += len(pairs)
             for at, score in zip(
                 owner, checked_scores(scores, rows=len(pairs), name=self.name), strict=True
             ):
                 values[at] = np.fmax(values[at], score)
-        return PairScores(values, truncated=int(cut.sum()), windows=made, cut=cut)
+        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""

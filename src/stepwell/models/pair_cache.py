@@ -9,16 +9,14 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepwell.errors import ConfigurationError, InputError
-from stepwell.models.pair_file import PairFile
+from stepwell.models.pair_file import Known, PairFile
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
-
-# A score, and whether some of the passage was unread.
-Known: TypeAlias = tuple[float, bool]
 
 SIZE = 50_000
 WAIT = 0.005
@@ -28,8 +26,9 @@ class CachedScorer:
     """A `PairScorer` that keeps what another one said, by model, settings, query and passage.
 
     Pairs are told apart by their content. Equal pairs of calls that run at the same time are scored
-    once. A pair that the inner scorer left unscored, or failed on, is not kept. Copies share
-    neither weights nor memory, only the file.
+    once. A pair that the inner scorer left unscored, or failed on, is not kept, nor one of which it
+    cannot be told whether it was truncated or split. Copies share neither weights nor memory, only
+    the file.
 
     Args:
         scorer: Its `name` must stand for all that changes its scores; a file is worth nothing for
@@ -93,10 +92,14 @@ class CachedScorer:
     def score(
         self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
     ) -> PairScores:
-        """Score passages in the order given; `windows` counts what this call had to compute."""
+        """Score passages in the order given.
+
+        `windows` counts what this call had to compute; `truncated`, `cut` and `passes` speak of all
+        passages, kept ones too.
+        """
         keys = self._keys(query, passages)
         found = self._remembered(keys)
-        windows = 0
+        windows = untold = 0
         if len(found) < len(keys):
             texts = dict(zip(keys, passages, strict=True))
             while left := [key for key in texts if key not in found]:
@@ -105,15 +108,19 @@ class CachedScorer:
                 mine, others = self._claim(left, found)
                 if mine:
                     made = self._compute(query, {key: texts[key] for key in mine}, found, stop)
-                    windows += made
+                    windows += made.windows
+                    untold += made.truncated if _each(made) is None else 0
                 _wait(others, found, stop)
                 if mine and not others and any(key not in found for key in mine):
                     # The inner scorer stopped, and would again.
                     break
-        known = [found.get(key, (np.nan, False)) for key in keys]
-        values = np.array([value for value, _ in known], dtype=np.float32)
-        cut = np.array([unread for _, unread in known], dtype=np.bool_)
-        return PairScores(values, truncated=int(cut.sum()), windows=windows, cut=cut)
+        known = [found.get(key, (np.nan, False, 0)) for key in keys]
+        values = np.array([value for value, _, _ in known], dtype=np.float32)
+        cut = np.array([unread for _, unread, _ in known], dtype=np.bool_)
+        passes = np.array([count for _, _, count in known], dtype=np.int32)
+        if (passes[~np.isnan(values)] == 0).any():
+            return PairScores(values, int(cut.sum()) + untold, windows)
+        return PairScores(values, int(cut.sum()), windows, cut=cut, passes=passes)
 
     def close(self) -> None:
         """Forget all in memory, close the file, and close the inner scorer if it can be."""
@@ -182,26 +189,42 @@ class CachedScorer:
         texts: dict[bytes, str],
         found: dict[bytes, Known],
         stop: Callable[[], bool] | None,
-    ) -> int:
+    ) -> PairScores:
         made: dict[bytes, Known] = {}
         try:
             scores = self.scorer.score(query, list(texts.values()), stop=stop)
-            cut = scores.cut if scores.cut is not None else np.zeros(len(texts), dtype=np.bool_)
-            made = {
-                key: (float(value), bool(unread))
-                for key, value, unread in zip(texts, scores.values, cut, strict=True)
+            each = _each(scores)
+            cut, passes = each or (np.zeros(len(texts), dtype=np.bool_),) * 2
+            read = {
+                key: (float(value), bool(unread), int(count))
+                for key, value, unread, count in zip(texts, scores.values, cut, passes, strict=True)
                 if not np.isnan(value)
             }
-            found |= made
+            found |= read
+            if each is None:
+                return scores
+            made = read
             self._keep(made)
             if self._file is not None and made:
                 self._file.write(made)
-            return scores.windows
+            return scores
         finally:
             with self._lock:
                 waited = [(key, self._under_way.pop(key)) for key in texts]
             for key, future in waited:
                 future.set_result(made.get(key))
+
+
+def _each(scores: PairScores) -> tuple[NDArray[np.bool_], NDArray[np.int32]] | None:
+    """What was truncated, and the windows of each passage; None where totals cannot tell."""
+    read = ~np.isnan(scores.values)
+    count = int(read.sum())
+    cut, passes = scores.cut, scores.passes
+    if cut is None and scores.truncated in (0, count):
+        cut = read & bool(scores.truncated)
+    if passes is None and (scores.windows <= count or count == 1):
+        passes = (read * max(scores.windows if count == 1 else 1, 1)).astype(np.int32)
+    return None if cut is None or passes is None else (cut, passes)
 
 
 def _wait(

@@ -7,18 +7,23 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from stepwell.errors import ConfigurationError
 
-VERSION = 1
+VERSION = 2
 # Rows that one statement asks for; SQLite allows 999 at the least.
 MANY = 500
 # A full file is cut by a tenth, so that cutting is rare.
 ROOM = 0.9
 
+# A score, whether some of the passage was unread, and the windows it was read in.
+Known: TypeAlias = tuple[float, bool, int]
+
 TABLE = """
 CREATE TABLE IF NOT EXISTS pairs (
-    at INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE, score REAL, cut INTEGER
+    at INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE, score REAL, cut INTEGER,
+    passes INTEGER
 )
 """
 
@@ -40,28 +45,29 @@ class PairFile:
         except (OSError, sqlite3.OperationalError) as error:
             raise ConfigurationError(f"cannot keep pair scores in {path}: {error}") from error
 
-    def read(self, keys: Sequence[bytes], /) -> dict[bytes, tuple[float, bool]]:
+    def read(self, keys: Sequence[bytes], /) -> dict[bytes, Known]:
         """Return what is kept under some of `keys`."""
-        found: dict[bytes, tuple[float, bool]] = {}
+        found: dict[bytes, Known] = {}
         for start in range(0, len(keys), MANY):
             part = keys[start : start + MANY]
             marks = ",".join("?" * len(part))
-            ask = f"SELECT key, score, cut FROM pairs WHERE key IN ({marks})"
+            ask = f"SELECT key, score, cut, passes FROM pairs WHERE key IN ({marks})"
             with self._lock:
                 rows = self._connection.execute(ask, part).fetchall()
-            found |= {key: (score, bool(cut)) for key, score, cut in rows}
+            found |= {key: (score, bool(cut), passes) for key, score, cut, passes in rows}
         return found
 
-    def write(self, made: Mapping[bytes, tuple[float, bool]], /) -> None:
+    def write(self, made: Mapping[bytes, Known], /) -> None:
         """Keep scores, and forget the oldest beyond the limit.
 
         A file that cannot be written just now (locked, disk full) is left as it is.
         """
-        rows = [(key, score, int(cut)) for key, (score, cut) in made.items()]
+        rows = [(key, score, int(cut), passes) for key, (score, cut, passes) in made.items()]
         try:
             with self._lock, self._connection as connection:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO pairs (key, score, cut) VALUES (?, ?, ?)", rows
+                    "INSERT OR IGNORE INTO pairs (key, score, cut, passes) VALUES (?, ?, ?, ?)",
+                    rows,
                 )
                 self._cut(connection)
         except sqlite3.OperationalError as error:
@@ -105,11 +111,14 @@ def _connected(path: Path) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
         names = {name for (name,) in tables} - {"sqlite_sequence"}
-        if names - {"pairs"} or version not in (0, VERSION):
+        if names - {"pairs"} or version not in (0, 1, VERSION):
             message = f"{path} is no file of pair scores; give another path"
             raise ConfigurationError(message)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        if version == 1:
+            # It knew no windows; scores can be computed again.
+            connection.execute("DROP TABLE IF EXISTS pairs")
         connection.execute(TABLE)
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.commit()

@@ -56,12 +56,15 @@ class PairScores:
         truncated: Passages of which some text was not read.
         windows: Forward passes made; more than the passages where long ones were split.
         cut: bool, shape ``(n,)``, which passages were truncated; None if the scorer does not say.
+        passes: int32, shape ``(n,)``, windows that each passage is read in, 0 where `stop` ended
+            the work first; None if the scorer does not say.
     """
 
     values: Vectors
     truncated: int = 0
     windows: int = 0
     cut: NDArray[np.bool_] | None = None
+    passes: NDArray[np.int32] | None = None
 
 
 @runtime_checkable

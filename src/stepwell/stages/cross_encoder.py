@@ -78,6 +78,8 @@ class CrossEncoder:
             raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
         if made.truncated:
             notes["truncated"] = made.truncated
-        if made.windows > len(there):
-            notes["windows"] = made.windows
+        # What was kept makes no forward pass, but the same question gets the same notes.
+        windows = made.windows if made.passes is None else int(made.passes.sum())
+        if windows > len(there):
+            notes["windows"] = windows
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
