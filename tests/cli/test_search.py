@@ -48,3 +48,15 @@ def test_nothing_found_is_no_error(run, corpus: Path) -> None:
 def test_more_than_there_is(run, corpus: Path) -> None:
     """A k beyond the corpus gives what there is."""
     assert len(run("search", corpus, "the", "--k", 1000, "--json").json["hits"]) == 3
+
+
+def test_a_large_k_is_read_by_every_stage(run, tmp_path: Path) -> None:
+    """The last stage orders as many as are asked for, under a deadline too."""
+    (tmp_path / "many").mkdir()
+    for n in range(15):
+        (tmp_path / "many" / f"{n}.txt").write_text(f"Log number {n} is rotated at noon.")
+    place = tmp_path / "many.stepwell"
+    assert run("index", tmp_path / "many", "--to", place).code == 0
+    said = run("search", place, "logs", "--k", 12, "--deadline", 60, "--trace", "--json")
+    assert [stage["n_out"] for stage in said.json["trace"]["stages"]] == [15, 15, 12]
+    assert all("cross-encoder" in hit["ranks"] for hit in said.json["hits"])

@@ -26,6 +26,9 @@ from stepwell.errors import InputError
 from stepwell.result import Result
 from stepwell.stages.presets import DEFAULT, preset
 
+LEAST = 10
+"""What the last stage reads even when fewer are asked for, so that the first ones stay the same."""
+
 
 def search(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The corpus.")],
@@ -55,7 +58,7 @@ def search(
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
             name = preset_name or (DEFAULT if corpus.encoder else "bm25")
-            cascade = Cascade(preset(name, corpus))
+            cascade = Cascade(preset(name, corpus, max(k, LEAST)))
             result = cascade.search(well_formed(query), k=k, filter=wanted, deadline=deadline)
     _show(result, trace=trace, as_json=as_json)
 
