@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -54,6 +55,28 @@ def test_nothing_is_made_unless_asked(tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match="no corpus at"):
             Corpus.open(tmp_path / "c", encoder=None, **options)  # type: ignore[arg-type]
     assert not (tmp_path / "c").exists()
+
+
+def test_to_search_a_folder_that_is_no_corpus_says_how_to_make_one(tmp_path: Path) -> None:
+    """Where nothing may be made, the remedy is the command that makes a corpus."""
+    (tmp_path / "letter.txt").write_text("mine")
+    for options in ({"create": False}, {"read_only": True}):
+        with pytest.raises(CorpusError, match="not a corpus; make one with: stepwell index"):
+            Corpus.open(tmp_path, encoder=None, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoder", [None, "embedded"])
+def test_a_corpus_that_lost_its_record_is_not_made_anew(tmp_path: Path, encoder: Any) -> None:
+    """Without its record a corpus is named as such, and its indexes are left alone."""
+    with Corpus.open(tmp_path / "c", encoder=encoder) as corpus:
+        corpus.add([Document("a", "rotate the logs")])
+    for file in (tmp_path / "c").glob("record.sqlite*"):
+        file.unlink()
+    before = sorted((tmp_path / "c").rglob("*"))
+    for create in (True, False):
+        with pytest.raises(CorpusError, match=r"whose record .*is missing.*backup"):
+            Corpus.open(tmp_path / "c", encoder=encoder, create=create)
+    assert sorted((tmp_path / "c").rglob("*")) == before
 
 
 def test_an_empty_folder_becomes_a_corpus(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sqlite3
 from dataclasses import dataclass, replace
@@ -68,11 +70,21 @@ def _make(path: Path, options: Options) -> None:
     where = repr(str(path))
     if path.exists() and not path.is_dir():
         raise CorpusError(f"{where} is a file, not a corpus; name a folder")
-    if path.exists() and any(not _ours(entry.name) for entry in path.iterdir()):
+    names = [entry.name for entry in path.iterdir()] if path.exists() else []
+    if any(_holds_documents(path, name) for name in names):
         raise CorpusError(
-            f"{where} is a folder of other things, not a corpus; name a new or an empty folder"
+            f"{where} is a corpus whose record ({FILE}) is missing; restore it from a backup, or "
+            "index the documents again into a new folder"
         )
-    if options.read_only or not options.create:
+    making = options.create and not options.read_only
+    if not all(map(_ours, names)):
+        remedy = (
+            "name a new or an empty folder"
+            if making
+            else "make one with: stepwell index SOURCE --to PATH"
+        )
+        raise CorpusError(f"{where} is a folder of other things, not a corpus; {remedy}")
+    if not making:
         raise CorpusError(f"there is no corpus at {where}; index documents into it first")
     encoder = None if options.encoder is None else load_encoder(options.encoder)
     space = (encoder.name, encoder.dimension) if encoder is not None else None
@@ -95,6 +107,16 @@ def _make(path: Path, options: Options) -> None:
 def _ours(name: str) -> bool:
     """Whether a file is one that a killed `_make` leaves behind."""
     return name in (LOCK, _FIRST) or name.startswith(FILE)
+
+
+def _holds_documents(path: Path, name: str) -> bool:
+    """Whether a file can only be of a corpus that was made, and not of a killed `_make`."""
+    if name != _FIRST:
+        return re.fullmatch(r"vectors-\d+\.f16|lexical-\d+", name) is not None
+    try:
+        return bool(json.loads((path / name / "meta.json").read_text("utf-8"))["segments"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _check_record(path: Path) -> None:
