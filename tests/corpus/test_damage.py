@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,18 @@ def test_damage_is_found_by_verify_and_left_alone_when_read_only(path: Path) -> 
         Corpus.open(path, encoder=BagOfWords(), read_only=True)
     assert not _files(path)[0].name.startswith("x")
     _whole(path, "term index was rebuilt")
+
+
+@pytest.mark.parametrize("damage", ["text = 'Text' || substr(text, 5)", "metadata = '{'"])
+def test_damage_inside_the_record_is_found_by_verify(path: Path, damage: str) -> None:
+    """A text or metadata that is not what was written is a problem, which names the document."""
+    connection = sqlite3.connect(path / "record.sqlite")
+    connection.execute(f"UPDATE contents SET {damage} WHERE row = (SELECT min(row) FROM contents)")
+    connection.commit()
+    connection.close()
+    with Corpus.open(path, encoder=BagOfWords()) as corpus:
+        (problem,) = corpus.verify().problems
+    assert problem == "the record is damaged: 1 documents are not what was written: '0'"
 
 
 def test_an_index_that_lags_behind_is_caught_up(path: Path, tmp_path: Path) -> None:

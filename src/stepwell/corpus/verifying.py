@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from stepwell.corpus.matching import every_row
 from stepwell.corpus.record import Rows
 from stepwell.corpus.store import State, Store
 from stepwell.corpus.vectors import checksums
+from stepwell.corpus.writing import text_hash
 
 _PART = 4096
 _KINDS = frozenset((".term", ".idx", ".pos", ".fast", ".fieldnorm", ".store"))
@@ -128,14 +130,41 @@ def _record(store: Store, state: State) -> tuple[int, list[str]]:
         if broken != [("ok",)]:
             problems.append(f"the record is damaged: {broken[0][0]}")
         (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+        damaged = _damaged(connection)
         (texts,) = connection.execute(
             "SELECT count(*) FROM documents JOIN contents USING (row)"
         ).fetchone()
+    if damaged:
+        which = ", ".join(map(repr, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
+        problems.append(
+            f"the record is damaged: {len(damaged)} documents are not what was written: {which}"
+        )
     if not documents == texts == state.count:
         problems.append(
             f"the record counts {state.count} documents, lists {documents}, has {texts} texts"
         )
     return int(documents), problems
+
+
+def _damaged(connection: sqlite3.Connection) -> list[str]:
+    """Ids of documents whose text has another hash than it had, or whose metadata is no JSON."""
+    # As bytes, because damage may have left what is no UTF-8.
+    rows = connection.execute(
+        "SELECT CAST(id AS BLOB), hash, CAST(text AS BLOB), CAST(metadata AS BLOB) "
+        "FROM documents JOIN contents USING (row) ORDER BY row"
+    )
+    return [
+        id.decode("utf-8", "replace")
+        for id, hash, text, metadata in rows
+        if hash != text_hash(text) or not _is_object(metadata)
+    ]
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _lexical(store: Store, state: State) -> list[str]:

@@ -98,7 +98,12 @@ def entry(document: Document) -> Entry:
 
 def content_hash(text: str) -> bytes:
     """What makes two texts one: 16 bytes of BLAKE2b over the UTF-8."""
-    return blake2b(text.encode("utf-8"), digest_size=16).digest()
+    return text_hash(text.encode("utf-8"))
+
+
+def text_hash(data: bytes) -> bytes:
+    """`content_hash` of a text that is UTF-8 already."""
+    return blake2b(data, digest_size=16).digest()
 
 
 class Writer:
