@@ -49,6 +49,15 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_filter_nested_without_end_is_one_line(run, corpus: Path) -> None:
+    """However deep the brackets of a filter, the answer is one line; so for a long faulty one."""
+    for text in ("[" * 100_000, '{"$and":[' * 5000 + "{}" + "]}" * 5000, "x" * 100_000):
+        said = run("search", corpus, "x", "--filter", text)
+        assert (said.code, said.out) == (2, "")
+        assert len(said.err) < 400
+        assert said.err.startswith("stepwell: --filter is n")
+
+
 def test_with_json_an_error_is_json_on_standard_error(run, tmp_path: Path) -> None:
     """A program reads type and message from standard error; standard output stays empty."""
     said = run("search", tmp_path / "nothing", "x", "--json")

@@ -68,8 +68,11 @@ def _filter(text: str | None) -> Any:
         return None
     try:
         return json.loads(text)
+    except RecursionError as error:
+        raise InputError("--filter is nested too deeply; write it with fewer brackets") from error
     except ValueError as error:
-        raise InputError(f"--filter is not JSON: {text!r} ({error})") from error
+        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        raise InputError(f"--filter is not JSON: {shown!r} ({error})") from error
 
 
 def _show(result: Result, *, trace: bool, as_json: bool) -> None:
