@@ -39,10 +39,17 @@ def test_a_parent_stands_where_its_best_passage_stood(parents):
 def test_the_parent_says_which_passage_matched_and_the_stored_one_is_not_changed():
     result = Cascade([Parents(PARENTS)]).rank("q", passages(["p2", "p1", "p2"]))
     assert result.ids == ["p2", "p1"]
-    assert [hit.document.metadata["matched"] for hit in result] == ["c0", "c1"]
+    assert [hit.document.metadata["stepwell_matched"] for hit in result] == ["c0", "c1"]
     assert result.hits[0].document.text == "parent two"
     assert result.hits[1].document.metadata["lang"] == "en"
-    assert "matched" not in PARENTS.get_many(["p1"])[0].metadata
+    assert "stepwell_matched" not in PARENTS.get_many(["p1"])[0].metadata
+
+
+def test_a_parent_keeps_its_own_metadata():
+    """A key of the user's that is called `matched` comes through unchanged."""
+    own = InMemory([Document("p1", "parent one", {"matched": "mine"})])
+    (hit,) = Cascade([Parents(own)]).rank("q", passages(["p1"]))
+    assert hit.document.metadata == {"matched": "mine", "stepwell_matched": "c0"}
 
 
 def test_parents_may_lie_where_the_passages_lie(corpus):
@@ -56,10 +63,10 @@ def test_a_parent_among_the_candidates_and_its_passage_become_one():
     documents = [*passages(["p1"]), Document("p1", "the whole"), Document("x", "other")]
     result = Cascade([Parents()]).rank("q", documents)
     assert result.ids == ["p1", "x"]
-    assert result.hits[0].document.metadata["matched"] == "c0"
+    assert result.hits[0].document.metadata["stepwell_matched"] == "c0"
     itself = Cascade([Parents()]).rank("q", documents[::-1])
     assert itself.ids == ["x", "p1"]
-    assert "matched" not in itself.hits[1].document.metadata
+    assert "stepwell_matched" not in itself.hits[1].document.metadata
 
 
 def test_a_parent_that_the_filter_excludes_does_not_come_back():

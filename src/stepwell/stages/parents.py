@@ -10,7 +10,7 @@ from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, InMemory, Source, overlay
 from stepwell.stages.needs import need_candidates
 
-MATCHED = "matched"
+MATCHED = "stepwell_matched"
 
 
 class Parents:
@@ -18,7 +18,7 @@ class Parents:
 
     A passage names its parent in its metadata. One that names none, or whose parent is gone or is
     excluded by the query's filter, stays as it is. The parent comes with one more metadata value,
-    `matched`: the id of its best passage.
+    `stepwell_matched`: the id of its best passage.
 
     Args:
         source: Where the parents are; None for where the passages are.
