@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -16,12 +17,14 @@ SHINGLE = 5
 
 
 class Dedupe:
-    """Keeps the best-ranked of the candidates with the same words.
+    """Keeps the best-ranked of the candidates with the same text.
+
+    Texts are the same when only case, white space or the form of a character (NFKC) tells them
+    apart. Punctuation counts: "C++ guide" is not "C# guide".
 
     Args:
         near: Also drop a candidate that shares this much (0 to 1, Jaccard) of its runs of five
-            words with a better one; None drops only what is the same but for case, spacing and
-            punctuation.
+            words, without punctuation, with a better one; None drops only the same text.
         name: Shown in the trace.
 
     Raises:
@@ -43,35 +46,32 @@ class Dedupe:
     def run(self, candidates: Candidates, /) -> Candidates:
         """Cut; a document that is gone is no duplicate."""
         need_candidates(candidates, self.name)
-        texts = [
-            None if document is None else words(document.text)
-            for document in candidates.documents()
-        ]
+        texts = ["" if document is None else document.text for document in candidates.documents()]
         first = _first(texts)
         kept = candidates.keep(first, reason="same text as a better one")
         if self.near is None:
             return kept
-        left = [text for text, stays in zip(texts, first) if stays]
+        left = [words(text) for text, stays in zip(texts, first) if stays]
         return kept.keep(_apart(left, self.near), reason="nearly the same text as a better one")
 
 
-def _first(texts: list[list[str] | None]) -> NDArray[np.bool_]:
-    seen: set[tuple[str, ...]] = set()
+def _first(texts: list[str]) -> NDArray[np.bool_]:
+    seen: set[str] = set()
     first = np.ones(len(texts), dtype=bool)
     for at, text in enumerate(texts):
-        # Texts without a word, such as "+" and "-", are not the same for that.
-        if text:
-            first[at] = (key := tuple(text)) not in seen
+        # Empty texts, and documents that are gone, are not the same for that.
+        if key := " ".join(unicodedata.normalize("NFKC", text).casefold().split()):
+            first[at] = key not in seen
             seen.add(key)
     return first
 
 
-def _apart(texts: list[list[str] | None], near: float) -> NDArray[np.bool_]:
+def _apart(texts: list[list[str]], near: float) -> NDArray[np.bool_]:
     sizes: dict[int, int] = {}
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     apart = np.ones(len(texts), dtype=bool)
     for at, text in enumerate(texts):
-        runs = _runs(text or [])
+        runs = _runs(text)
         shared = Counter(other for run in runs for other in holders[run])
         apart[at] = not any(
             n / (len(runs) + sizes[other] - n) >= near for other, n in shared.items()
