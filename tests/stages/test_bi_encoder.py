@@ -141,6 +141,14 @@ def test_at_the_deadline_what_was_not_encoded_stays_below():
     assert after.notes["unscored"] == 3
 
 
+def test_a_deleted_document_was_not_left_by_the_deadline():
+    """Only those that are still there count as unscored; with none of them there is no note."""
+    before = Candidates.of("rotate logs", DOCUMENTS, deadline=-math.inf)
+    for ids, notes in ((["gone", "cat"], {"unscored": 1}), (["gone"], {})):
+        mixed = before.recalled("r", ids, [1.0] * len(ids), source=before.source)
+        assert BiEncoder(encoder=WordEncoder()).run(mixed).notes == notes
+
+
 def test_a_blank_query_keeps_the_order():
     after = BiEncoder(encoder=WordEncoder(), k=2).run(Candidates.of(" ", DOCUMENTS))
     assert after.ids.tolist() == ["cat", "logs"]

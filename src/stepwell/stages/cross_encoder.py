@@ -73,7 +73,7 @@ class CrossEncoder:
         )
         values = np.full(len(candidates), np.nan)
         values[there] = made.values
-        notes = late(values[there], candidates)
+        notes = late(values, candidates, there=there)
         if not notes and np.isnan(values[there]).any():
             raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
         if made.truncated:

@@ -82,7 +82,7 @@ class LateInteraction:
         for at, passage in zip(there, passages):
             if passage is not None:
                 values[at] = max_sim(query, passage)
-        notes = late(values[there], candidates)
+        notes = late(values, candidates, there=there)
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
 
     def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:

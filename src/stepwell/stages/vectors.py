@@ -113,11 +113,29 @@ def stop_at(deadline: float | None) -> Callable[[], bool] | None:
     return None if deadline is None else lambda: time.monotonic() >= deadline
 
 
-def late(values: NDArray[np.floating[Any]], candidates: Candidates) -> dict[str, int]:
-    """The note of a stage that left candidates unscored at the deadline; empty if it left none."""
+def late(
+    values: NDArray[np.floating[Any]],
+    candidates: Candidates,
+    *,
+    there: Sequence[int] | None = None,
+) -> dict[str, int]:
+    """The note of a stage that left candidates unscored at the deadline; empty if it left none.
+
+    Args:
+        values: (n,) one a candidate, NaN where unscored.
+        candidates: A document that is gone was not left by the deadline.
+        there: Which candidates were to be scored and are there, if that is known already.
+    """
     stop = stop_at(candidates.deadline)
-    unscored = int(np.isnan(values).sum())
-    return {"unscored": unscored} if unscored and stop is not None and stop() else {}
+    unscored = np.isnan(values)
+    if stop is None or not unscored.any() or not stop():
+        return {}
+    if there is None:
+        documents = candidates.source.get_many(candidates.ids[unscored].tolist())
+        left = sum(document is not None for document in documents)
+    else:
+        left = int(unscored[there].sum())
+    return {"unscored": left} if left else {}
 
 
 def _encoder(corpus: Corpus | None, spec: EncoderSpec) -> Encoder:
