@@ -10,6 +10,7 @@ from typing import Any
 
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
+from stepwell.driving import End
 from stepwell.errors import InputError
 from stepwell.filters import Filter
 from stepwell.result import Result, hits_of
@@ -44,9 +45,23 @@ class Ask:
         if extra is not None:
             both = extra if asked.filter is None else asked.filter & extra
             asked = replace(asked, filter=both)
-        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
+        if deadline is not None and not _is_duration(deadline):
             raise InputError(f"a deadline must be a positive number of seconds, not {deadline!r}")
         return cls(asked, check_k(k, error=InputError), deadline, began)
+
+    @classmethod
+    def attempt(
+        cls,
+        query: str | Query,
+        k: int | None,
+        filter: Mapping[str, Any] | Filter | None,
+        deadline: float | None,
+    ) -> Ask | InputError:
+        """`of`, but what is wrong with this query is returned: others are asked beside it."""
+        try:
+            return cls.of(query, k, filter, deadline)
+        except InputError as error:
+            return error
 
     @property
     def _until(self) -> float | None:
@@ -58,17 +73,29 @@ class Ask:
 
     def bring(
         self, documents: Iterable[Document | str], scores: Sequence[float] | None
-    ) -> Candidates:
-        """The set that ranking starts from; see `Cascade.rank`."""
+    ) -> tuple[Candidates, dict[str, str]]:
+        """The set that ranking starts from, and by id why a document is not in it."""
         several(documents, "documents")
         brought = [_document(at, each) for at, each in enumerate(documents)]
         brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
-        return replace(brought_set, dropped=())
+        excluded = {id: each.reason for each in brought_set.dropped for id in each.ids.tolist()}
+        return replace(brought_set, dropped=()), excluded
 
-    def answer(self, final: Candidates, records: list[StageRecord]) -> Result:
+    def finish(self, end: End | Exception) -> Result | Exception:
+        """The result of a walk that ended, or the exception that ended it."""
+        return end if isinstance(end, Exception) else self.answer(*end)
+
+    def answer(
+        self,
+        final: Candidates,
+        records: list[StageRecord],
+        *,
+        rejected: Mapping[str, str] | None = None,
+    ) -> Result:
         """The result: hits, back-filled to k, and the trace."""
-        hits = hits_of(final, records, self.k)
+        hits, turned_away = hits_of(final, records, self.k)
         trace = Trace(
+            rejected={**(rejected or {}), **turned_away},
             records=tuple(records),
             answered=tuple(hit.document.id for hit in hits),
             ms=(time.monotonic() - self.began) * 1e3,
@@ -76,6 +103,11 @@ class Ask:
             deadline_ms=None if self.deadline is None else self.deadline * 1e3,
         )
         return Result(self.query, hits, trace)
+
+
+def _is_duration(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
 
 
 def several(values: Iterable[Any], what: str) -> None:

@@ -28,7 +28,7 @@ from stepwell.errors import (
 )
 from stepwell.filters import Filter
 from stepwell.result import Result
-from stepwell.stage import Stage
+from stepwell.stage import Recalls, Stage
 from stepwell.trace import StageRecord, Trace, record_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Cascade:
         stages: In order; the first usually recalls.
         name: As a stage of another cascade.
         on_failure: By stage name, "raise" or "skip" (keep the order so far). By default a stage
-            that recalls raises and any other is skipped; either way the trace says so.
+            that recalls or guards raises and any other is skipped; the trace says so. When a
+            recall is skipped, a recall stage after it recalls instead.
 
     Raises:
         ConfigurationError: No stages, one that is no stage, two of one name, an unknown policy.
@@ -59,6 +60,8 @@ class Cascade:
     """
 
     expands = True
+    # Never skipped whole at the deadline: its own stages are judged one by one.
+    guards = True
 
     def __init__(
         self,
@@ -67,6 +70,8 @@ class Cascade:
         name: str = "cascade",
         on_failure: Mapping[str, OnFailure] | None = None,
     ) -> None:
+        if isinstance(stages, (str, Stage)) or not isinstance(stages, Iterable):
+            raise ConfigurationError(f"a cascade takes a list of stages, not {stages!r}")
         self.stages = tuple(stages)
         self.name = name
         self.on_failure = dict(on_failure or {})
@@ -153,12 +158,10 @@ class Cascade:
     ) -> list[Result | Exception]:
         """`search_many`, but a query that fails gives its exception and spoils no other."""
         several(queries, "queries")
-        asks = [Ask.of(query, k, filter, deadline) for query in queries]
-        done = drive_many([self._walk(ask.start()) for ask in asks])
-        return [
-            each if isinstance(each, Exception) else ask.answer(*each)
-            for ask, each in zip(asks, done)
-        ]
+        asks = [Ask.attempt(query, k, filter, deadline) for query in queries]
+        good = [ask for ask in asks if isinstance(ask, Ask)]
+        ends = iter(drive_many([self._walk(ask.start()) for ask in good]))
+        return [ask.finish(next(ends)) if isinstance(ask, Ask) else ask for ask in asks]
 
     async def asearch_many(
         self,
@@ -199,7 +202,8 @@ class Cascade:
             InputError: As in `search`, or two documents have one id.
         """
         ask = Ask.of(query, k, filter, deadline)
-        return ask.answer(*drive(self._walk(ask.bring(documents, scores))))
+        brought, excluded = ask.bring(documents, scores)
+        return ask.answer(*drive(self._walk(brought)), rejected=excluded)
 
     async def arank(
         self,
@@ -213,8 +217,9 @@ class Cascade:
     ) -> Result:
         """`rank` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
-        done = await drive_async(self._walk(ask.bring(documents, scores)))
-        return await asyncio.to_thread(ask.answer, *done)
+        brought, excluded = await asyncio.to_thread(ask.bring, documents, scores)
+        final, records = await drive_async(self._walk(brought))
+        return await asyncio.to_thread(ask.answer, final, records, rejected=excluded)
 
     # -- being a stage ---------------------------------------------------------------------
 
@@ -240,7 +245,8 @@ class Cascade:
         """Yield (stage, candidates), receive what came of it, return the end and the records."""
         records: list[StageRecord] = []
         for position, stage in enumerate(self.stages):
-            idle, skipped = idle_reason(stage, candidates), _late(stage, candidates)
+            idle = idle_reason(stage, candidates) or _nothing_recalled(stage, candidates, records)
+            skipped = _late(stage, candidates)
             if idle or skipped:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
                 records.append(passed_record(stage, position, status, idle or skipped, candidates))
@@ -254,7 +260,6 @@ class Cascade:
                     raise _raised(record, after, records)
                 kind = type(after).__name__
                 log.warning("stage %r failed with %s and was skipped", stage.name, kind)
-                candidates = replace(candidates, fresh=False)
                 continue
             decides = bool(getattr(stage, "decides", False))
             records.append(
@@ -264,9 +269,12 @@ class Cascade:
         return candidates, records
 
     def _raises(self, stage: Stage, candidates: Candidates, error: Exception) -> bool:
-        if isinstance(error, ALWAYS_RAISED):
+        # What was built wrong is raised unless this very stage was said to be skipped.
+        told = self.on_failure.get(stage.name) == "skip" and type(error) is ConfigurationError
+        if isinstance(error, ALWAYS_RAISED) and not told:
             return True
-        default: OnFailure = "raise" if candidates.fresh else "skip"
+        needed = candidates.fresh or getattr(stage, "guards", False)
+        default: OnFailure = "raise" if needed else "skip"
         return self.on_failure.get(stage.name, default) == "raise"
 
 
@@ -279,15 +287,32 @@ def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> N
     for stage in stages:
         if not isinstance(stage, Stage):
             raise ConfigurationError(f"{stage!r} is no stage: it needs a name and run(candidates)")
-    names = [stage.name for stage in stages]
-    for name in names:
-        if names.count(name) > 1:
+    columns = [name for stage in stages for name in _columns(stage)]
+    for name in columns:
+        if columns.count(name) > 1:
             raise ConfigurationError(f"two stages are named {name!r}; give one another name=")
+    for stage in stages:
+        of = getattr(stage, "of", None)
+        if isinstance(of, str) and of not in (*columns, "given"):
+            raise ConfigurationError(f"{stage!r}: no stage is named {of!r}; there are {columns}")
+    names = [stage.name for stage in stages]
     for name, policy in on_failure.items():
         if name not in names:
             raise ConfigurationError(f"on_failure names {name!r}, but the stages are {names}")
         if policy not in ("raise", "skip"):
             raise ConfigurationError(f"on_failure[{name!r}] must be 'raise' or 'skip': {policy!r}")
+
+
+def _columns(stage: Stage) -> list[str]:
+    """The names that a stage keeps scores under: its own and those of the stages inside it."""
+    inside = (*getattr(stage, "arms", ()), *getattr(stage, "stages", ()))
+    return [stage.name, *(name for each in inside for name in _columns(each))]
+
+
+def _nothing_recalled(stage: Stage, candidates: Candidates, records: list[StageRecord]) -> str:
+    """Why a stage that cannot recall has nothing to do after a recall that failed."""
+    failed = candidates.fresh and any(record.status == "failed" for record in records)
+    return "nothing was recalled" if failed and not isinstance(stage, Recalls) else ""
 
 
 def _late(stage: Stage, candidates: Candidates) -> str:

@@ -18,7 +18,8 @@ class Document:
     Args:
         id: Unique, non-empty.
         text: What is searched, embedded and read by the rerankers.
-        metadata: Plain values to filter by; copied, and read-only afterwards.
+        metadata: Plain values to filter by; the mapping is copied and read-only afterwards, lists
+            and mappings inside it are shared with yours: do not change them.
 
     Raises:
         InputError: The id is not a non-empty string, the text not a string, or the metadata not

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from stepwell.errors import InputError
 
 Kind = Literal["number", "string", "bool", "null"]
@@ -44,7 +46,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The field is there, whatever its value."""
+    """The field has a value that a filter can see; an empty list or mapping has none."""
 
     path: str
 
@@ -95,7 +97,10 @@ class Filter:
             return spec
         if not isinstance(spec, Mapping):
             raise InputError(f"a filter must be a mapping, not {type(spec).__name__}")
-        return cls(_parse(spec)) if spec else None
+        try:
+            return cls(_parse(spec)) if spec else None
+        except RecursionError:
+            raise InputError("the filter is nested too deeply") from None
 
     def matches(self, metadata: Mapping[str, Any]) -> bool:
         """Whether a document with this metadata may be returned."""
@@ -195,6 +200,7 @@ def _condition(path: str, op: str, operand: Any) -> Node:
 
 
 def _compare(path: str, op: str, value: Any) -> Compare:
+    value = value.item() if isinstance(value, np.generic) else value
     kind = _kind(value)
     if kind is None:
         raise InputError(

@@ -76,7 +76,7 @@ class Result:
 
     @property
     def degraded(self) -> bool:
-        """True when a stage failed, was skipped or ran out of time."""
+        """True when a stage failed, was skipped, or left work undone at the deadline."""
         return self.trace.degraded
 
     def __len__(self) -> int:
@@ -94,14 +94,20 @@ class Result:
         }
 
 
-def hits_of(final: Candidates, records: list[StageRecord], k: int | None) -> tuple[Hit, ...]:
+def hits_of(
+    final: Candidates, records: list[StageRecord], k: int | None
+) -> tuple[tuple[Hit, ...], dict[str, str]]:
     """The first k of the final order, back-filled, without what was deleted or is filtered out.
 
     When more is asked for than the last stage kept, what the stages cut follows in their order,
     later stages first: the document next in line at the last stage is the next best.
+
+    Returns:
+        The hits, and by id why a document that was in line is none.
     """
     places = _in_line(final, records) if k is not None else _final(final)
     hits: list[Hit] = []
+    rejected: dict[str, str] = {}
     allowed = final.query.filter
     wanted = len(final) if k is None else k
     while len(hits) < wanted:
@@ -109,10 +115,14 @@ def hits_of(final: Candidates, records: list[StageRecord], k: int | None) -> tup
         if not batch:
             break
         documents = _fetch(final.source, [place[0] for place in batch])
-        for (_, score, scores, ranks), document in zip(batch, documents):
-            if document and (allowed is None or allowed.matches(document.metadata)):
+        for (id, score, scores, ranks), document in zip(batch, documents):
+            if document is None:
+                rejected[id] = "it was deleted meanwhile"
+            elif allowed is not None and not allowed.matches(document.metadata):
+                rejected[id] = "excluded by the filter"
+            else:
                 hits.append(Hit(document, score, len(hits) + 1, scores, ranks))
-    return tuple(hits)
+    return tuple(hits), rejected
 
 
 _Place = tuple[str, float, dict[str, float], dict[str, int]]

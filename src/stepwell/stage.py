@@ -78,7 +78,9 @@ class Decides(Protocol):
 
 @runtime_checkable
 class Guards(Protocol):
-    """A stage that runs even when the deadline is over: the answer would be wrong without it.
+    """A stage that runs even when the deadline is over, and whose failure is raised by default.
+
+    The answer would be wrong without it.
 
     True of filters, thresholds and cuts, which take no time; not of what only improves an order.
     """
@@ -96,6 +98,7 @@ class FunctionStage:
         name: str | None = None,
         expands: bool = False,
         decides: bool = True,
+        guards: bool | None = None,
     ) -> None:
         if not callable(function):
             raise ConfigurationError(f"a stage is made from a function, not {function!r}")
@@ -103,6 +106,7 @@ class FunctionStage:
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.expands = expands
         self.decides = decides
+        self.guards = decides if guards is None else guards
         self.__doc__ = function.__doc__
         self.__module__ = str(getattr(function, "__module__", __name__))
 
@@ -124,7 +128,11 @@ class FunctionStage:
 def stage(function: Callable[[Candidates], Candidates], /) -> FunctionStage: ...
 @overload
 def stage(
-    *, name: str | None = None, expands: bool = False, decides: bool = True
+    *,
+    name: str | None = None,
+    expands: bool = False,
+    decides: bool = True,
+    guards: bool | None = None,
 ) -> Callable[[Callable[[Candidates], Candidates]], FunctionStage]: ...
 
 
@@ -134,7 +142,9 @@ def stage(function: Callable[[Candidates], Candidates] | None = None, /, **optio
     Args:
         function: Takes candidates and returns candidates.
         **options: `name` (default: the function's), `expands` (it may return ids it was not
-            given), `decides` (what it drops stays dropped even when more documents are asked for).
+            given), `decides` (what it drops stays dropped even when more documents are asked for),
+            `guards` (it runs even when the deadline is over, and its failure is raised; by default
+            as `decides`).
 
     Example:
         >>> @stage

@@ -76,7 +76,8 @@ class Why:
 
     Attributes:
         id: The document.
-        outcome: "answered", "dropped" or "not recalled".
+        outcome: "answered", "dropped" by a stage, "left out" of the line (deleted meanwhile, or
+            excluded by the filter) or "not recalled".
         stage: The stage that dropped it, or the last one that ranked it.
         rank: Its place in that stage's order, from 1; None when it was not recalled.
         score: The score that gave that place.
@@ -84,7 +85,7 @@ class Why:
     """
 
     id: str
-    outcome: Literal["answered", "dropped", "not recalled"]
+    outcome: Literal["answered", "dropped", "left out", "not recalled"]
     stage: str
     rank: int | None = None
     score: float | None = None
@@ -93,6 +94,8 @@ class Why:
     def __str__(self) -> str:
         if self.outcome == "answered":
             return f"{self.id} is in the answer, at rank {self.rank}"
+        if self.outcome == "left out":
+            return f"{self.id} was left out: {self.reason}"
         if self.outcome == "not recalled":
             return f"{self.id} was not recalled by {self.stage}"
         return f"{self.id} was dropped by {self.stage}: rank {self.rank}, {self.reason}"
@@ -108,6 +111,7 @@ class Trace:
         ms: Milliseconds from the call to the answer.
         k: How many documents were asked for, or None.
         deadline_ms: The time allowed, in milliseconds, or None.
+        rejected: By id, why a document that was brought, or in line for the answer, is not in it.
     """
 
     records: tuple[StageRecord, ...]
@@ -115,10 +119,14 @@ class Trace:
     ms: float = 0.0
     k: int | None = None
     deadline_ms: float | None = None
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def degraded(self) -> bool:
-        """Whether a stage failed, was skipped or ran out of time."""
+        """Whether a stage failed, was skipped, or left work undone at the deadline.
+
+        An answer that is whole but late is not degraded: compare `ms` with `deadline_ms`.
+        """
         return any(record.degraded for record in self.records)
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,6 +164,8 @@ class Trace:
         """
         if id in self.answered:
             return Why(id, "answered", self._last(), self.answered.index(id) + 1)
+        if id in self.rejected:
+            return Why(id, "left out", self._last(), reason=self.rejected[id])
         for record in reversed(self.records):
             for dropped in record.dropped:
                 at = np.flatnonzero(dropped.ids == id)

@@ -211,15 +211,83 @@ def test_policies_can_be_turned_round():
     with pytest.raises(StageError) as caught:
         Cascade([Recall(), Fail()], on_failure={"fail": "raise"}).search("q")
     assert caught.value.position == 1
-    result = Cascade([Fail(), Recall()], on_failure={"fail": "skip"}).search("q")
-    assert result.degraded
-    assert result.ids == []
+    assert Cascade([Fail(), Recall()], on_failure={"fail": "skip"}).search("q").degraded
+
+
+def test_a_recall_after_one_that_failed_takes_its_place():
+    """A stage that cannot recall has nothing to do where nothing was recalled."""
+    recall = Recall()
+    result = Cascade([Fail(), recall], on_failure={"fail": "skip"}).search("q")
+    assert result.ids == Cascade([Recall()]).search("q").ids
+    alone = Cascade([Fail(), TopK(1)], on_failure={"fail": "skip"}).search("q")
+    assert alone.ids == []
+    assert alone.trace.records[1].reason == "nothing was recalled"
+
+
+def test_a_nested_cascade_still_filters_when_the_deadline_is_over():
+    """It is never skipped whole, only the stages in it that merely improve an order."""
+
+    @stage
+    def slow(candidates):
+        time.sleep(0.03)
+        return candidates
+
+    @stage
+    def odd(candidates):
+        return candidates.keep([id == "b" for id in candidates.ids], reason="not b")
+
+    nested = Cascade([odd], name="guarded")
+    result = Cascade([slow, nested]).rank(
+        "q", [Document("a", "x"), Document("b", "y")], deadline=0.01
+    )
+    assert result.ids == ["b"]
+
+
+def test_a_guard_that_fails_is_raised():
+    """Without it the answer would be wrong."""
+
+    @stage
+    def gate(candidates):
+        raise OSError("no list of rights")
+
+    with pytest.raises(StageError):
+        Cascade([gate]).rank("q", ["a"])
+
+
+def test_why_names_the_filter_and_what_was_deleted():
+    result = Cascade([TopK(5)]).rank(
+        "q", [Document("a", "x", {"t": 1}), Document("b", "y")], filter={"t": 1}
+    )
+    assert str(result.trace.why("b")) == "b was left out: excluded by the filter"
+
+
+def test_two_stages_of_one_column_are_refused_however_deep():
+    """One score would overwrite the other."""
+    with pytest.raises(ConfigurationError, match="top-k"):
+        Cascade([Cascade([TopK(1)], name="inner"), TopK(1)])
+
+
+def test_a_query_that_is_wrong_spoils_no_other():
+    good, bad = Cascade([Recall()]).search_each(["q", 3])
+    assert good.ids
+    assert isinstance(bad, InputError)
+
+
+@pytest.mark.parametrize("wrong", [TopK(1), "handbook", None])
+def test_a_cascade_takes_a_list_of_stages(wrong):
+    with pytest.raises(ConfigurationError, match="list of stages"):
+        Cascade(wrong)
+
+
+@pytest.mark.parametrize("deadline", ["1", True, 0, -1.0, float("nan"), float("inf")])
+def test_a_deadline_is_a_positive_number_of_seconds(deadline):
+    with pytest.raises(InputError, match="deadline"):
+        Cascade([Recall()]).search("q", deadline=deadline)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        ConfigurationError("c"),
         InputError("i"),
         MissingExtraError(module="m", extra="e"),
         ContractError("broken"),
@@ -231,6 +299,14 @@ def test_the_callers_own_mistakes_are_always_raised(error):
     with pytest.raises(type(error)) as caught:
         cascade.search("q")
     assert caught.value is error
+
+
+def test_what_was_built_wrong_is_skipped_only_where_that_was_said():
+    """A scorer that returns NaN need not take the answer down."""
+    stages = [Recall(), Fail(ConfigurationError("it returned NaN"))]
+    with pytest.raises(ConfigurationError):
+        Cascade(stages).search("q")
+    assert Cascade(stages, on_failure={"fail": "skip"}).search("q").degraded
 
 
 RULES = ["Candidates", "query", "twice", "no string", "NaN", "infinite", "missing", "increase"]

@@ -33,10 +33,23 @@ def test_without_a_stage_the_score_that_orders_counts(values, threshold):
     assert after.score.tolist() == sorted([v for v in values if v >= threshold], reverse=True)
 
 
-def test_a_stage_that_never_scored_lets_nothing_pass_and_the_trace_says_why():
-    result = Cascade([MinScore(0.5, of="typo")]).rank("q", ["a", "b"], k=2)
-    assert result.ids == []
-    assert result.trace.why("0").reason == "not scored by typo"
+def test_a_stage_that_no_cascade_holds_is_refused():
+    with pytest.raises(ConfigurationError, match="typo"):
+        Cascade([MinScore(0.5, of="typo")])
+
+
+def test_a_stage_that_failed_cuts_nothing_and_the_trace_says_so():
+    """A failure must not empty the answer."""
+
+    @stage
+    def model(candidates):
+        raise OSError("away")
+
+    model.guards = False
+    result = Cascade([model, MinScore(0.5, of="model")]).rank("q", ["a", "b"], k=2)
+    assert result.ids == ["0", "1"]
+    assert result.degraded
+    assert result.trace.records[1].notes == {"not_applied": "model did not run"}
 
 
 def test_what_it_drops_does_not_come_back():

@@ -278,6 +278,8 @@ def _weights(weights: Weights | None, names: Sequence[str]) -> tuple[float, ...]
         if set(weights) != set(names):
             raise ConfigurationError(f"weights are for {sorted(weights)}, the stages {names}")
         weights = [weights[name] for name in names]
+    if isinstance(weights, str):
+        raise ConfigurationError(f"weights must be a list or a mapping, not {weights!r}")
     values = tuple(float(weight) for weight in weights)
     if len(values) != len(names):
         raise ConfigurationError(f"{len(values)} weights for {len(names)} stages; give one each")

@@ -14,7 +14,8 @@ from stepwell.stages.needs import need_candidates
 class MinScore:
     """Keeps the candidates whose score is at least the threshold.
 
-    What a stage did not score does not pass a threshold on that stage's score.
+    What a stage did not score does not pass a threshold on that stage's score; when that stage did
+    not run at all (it failed, or the deadline was over), nothing is cut and the trace says so.
 
     Args:
         threshold: The least score that passes.
@@ -30,7 +31,11 @@ class MinScore:
     guards = True
 
     def __init__(self, threshold: float, *, of: str | None = None, name: str = "min-score") -> None:
-        if not math.isfinite(threshold):
+        try:
+            finite = math.isfinite(threshold)
+        except TypeError:
+            finite = False
+        if not finite:
             raise ConfigurationError(f"a threshold must be a finite number, not {threshold!r}")
         self.name = name
         self.threshold = float(threshold)
@@ -47,7 +52,7 @@ class MinScore:
             return candidates.keep(passes, reason=f"score below {self.threshold:g}")
         column = candidates.scores.get(self.of)
         if column is None:
-            column = np.full(len(candidates), np.nan)
+            return candidates.noted(not_applied=f"{self.of} did not run")
         scored = candidates.keep(~np.isnan(column), reason=f"not scored by {self.of}")
         left = column[~np.isnan(column)]
         return scored.keep(

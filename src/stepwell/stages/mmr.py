@@ -60,9 +60,12 @@ class MMR:
         need_candidates(candidates, self.name)
         vectors = self._passages.of(candidates)
         notes = late(vectors[:, 0], candidates)
-        k = len(candidates) if self.k is None else min(self.k, len(candidates))
-        relevance = min_max(candidates.score)
-        values = marginal_relevance(relevance, np.nan_to_num(vectors), k, self.weight)
+        # What has no vector (deleted, or late) looks new to everything: it must not be picked.
+        known = np.flatnonzero(~np.isnan(vectors[:, 0]))
+        k = len(known) if self.k is None else min(self.k, len(known))
+        relevance = min_max(candidates.score)[known]
+        values = np.full(len(candidates), np.nan)
+        values[known] = marginal_relevance(relevance, vectors[known], k, self.weight)
         return candidates.scored(self.name, values).noted(**notes).top(self.k)
 
 
