@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,40 @@ def test_a_folder_that_was_moved_takes_its_documents_along(tmp_path: Path) -> No
         sync(corpus, read_folder(before))
         before.rename(after)
         assert sync(corpus, read_folder(after)) == Synced(changed=1)
-        assert corpus.get("a.md#0").metadata[SOURCE] == str(after.resolve())  # type: ignore[union-attr]
+        owner = corpus.get("a.md#0").metadata[SOURCE]  # type: ignore[union-attr]
+        assert owner == read_folder(after).source
+        (after / "a.md").unlink()
+        (after / "b.md").write_text("text")
+        assert sync(corpus, read_folder(after)) == Synced(added=1, removed=1)
+
+
+def test_no_document_tells_where_its_source_lies(tmp_path: Path) -> None:
+    """The mark of the source is the folder's name and a hash, equal each time, and no path."""
+    docs = tmp_path / "secret place" / "docs"
+    docs.mkdir(parents=True)
+    (docs / "a.md").write_text("text")
+    (tmp_path / "link").symlink_to(docs)
+    with Corpus.temporary(encoder=None) as corpus:
+        sync(corpus, read_folder(docs))
+        assert sync(corpus, read_folder(tmp_path / "link")) == Synced(unchanged=1)
+        (document,) = corpus
+        assert re.fullmatch(r"docs-[0-9a-f]{12}", document.metadata[SOURCE])
+        assert "secret" not in repr(document)
+
+
+def test_two_folders_of_one_name_are_two_sources(tmp_path: Path) -> None:
+    """Both are there, so neither overwrites the other's documents; the error names both paths."""
+    for name in ("one", "two"):
+        (tmp_path / name / "docs").mkdir(parents=True)
+        (tmp_path / name / "docs" / "a.md").write_text(name)
+    with Corpus.temporary(encoder=None) as corpus:
+        sync(corpus, read_folder(tmp_path / "one" / "docs"))
+        with pytest.raises(InputError, match=r"one.docs; index .*two.docs"):
+            sync(corpus, read_folder(tmp_path / "two" / "docs"))
+        (tmp_path / "one" / "docs").rename(tmp_path / "moved")
+        (corpus.path / "sources.json").write_text("{")
+        with pytest.raises(InputError, match="of its own"):
+            sync(corpus, read_folder(tmp_path / "moved"))
 
 
 def test_progress_is_what_the_corpus_holds() -> None:

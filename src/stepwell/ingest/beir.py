@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from stepwell.documents import Document, well_formed
 from stepwell.errors import InputError
+from stepwell.ingest.places import token
 from stepwell.ingest.reading import Reading, Skipped
 
 
@@ -47,8 +48,9 @@ def read_beir(path: Path | str) -> Reading:
         else:
             skipped.append(Skipped(f"{file.name} line {number}", found))
     # A faulty line may be a document that is there already: then nothing counts as vanished.
+    root = file.parent.resolve()
     return Reading(
-        str(file.parent.resolve()), documents, total, tuple(skipped), lambda metadata: not skipped
+        token(root), documents, total, tuple(skipped), lambda metadata: not skipped, root
     )
 
 

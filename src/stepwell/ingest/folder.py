@@ -13,6 +13,7 @@ from stepwell.documents import Document
 from stepwell.errors import InputError
 from stepwell.ingest.beir import corpus_file, read_beir
 from stepwell.ingest.formats import SUFFIXES, Unreadable, parse
+from stepwell.ingest.places import token
 from stepwell.ingest.reading import Reading, Skipped
 from stepwell.ingest.split import passages
 
@@ -80,7 +81,8 @@ def read_folder(
         name = str(metadata.get("path", ""))
         return name not in unread and _matches(name, patterns)
 
-    return Reading(str(root.resolve()), documents, len(documents), tuple(skipped), covers)
+    root = root.resolve()
+    return Reading(token(root), documents, len(documents), tuple(skipped), covers, root)
 
 
 def _chosen(place: Path, glob: Sequence[str]) -> tuple[Path, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stepwell.documents import Document
@@ -36,6 +37,7 @@ class Reading:
         skipped: What could not be read.
         covers: Given the metadata of a stored document of this source, whether it would have been
             read again had it still been there. A file that is unreadable today has not vanished.
+        place: The folder it was read from, resolved; None where it was no folder.
     """
 
     source: str
@@ -43,3 +45,4 @@ class Reading:
     total: int
     skipped: tuple[Skipped, ...] = ()
     covers: Callable[[Mapping[str, Any]], bool] = lambda metadata: True
+    place: Path | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from stepwell.documents import Document
 from stepwell.errors import InputError
+from stepwell.ingest.places import keep_place, places
 from stepwell.ingest.reading import Reading
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
 
 SOURCE = "_source"
-"""The metadata key that says which source a document came from."""
+"""The metadata key that says which source a document came from, without the path to it."""
 BATCH = 256
 
 
@@ -47,13 +48,16 @@ def sync(
     Raises:
         InputError: The corpus holds a document of the same id from elsewhere.
     """
+    if reading.place is not None:
+        keep_place(corpus.path, reading.source, reading.place)
+    known_places = places(corpus.path)
     added = changed = done = 0
     seen: set[str] = set()
     for batch in _batches(reading):
         known = corpus.get_many([document.id for document in batch])
         new = [now for now, before in zip(batch, known) if before is None]
         other = [now for now, before in zip(batch, known) if before is not None and before != now]
-        _check_owner(known, reading.source)
+        _check_owner(known, reading, known_places)
         if new or other:
             corpus.upsert([*new, *other])
         added, changed, done = added + len(new), changed + len(other), done + len(batch)
@@ -73,15 +77,19 @@ def _batches(reading: Reading) -> Iterator[list[Document]]:
         yield batch
 
 
-def _check_owner(known: Sequence[Document | None], source: str) -> None:
+def _check_owner(
+    known: Sequence[Document | None], reading: Reading, known_places: Mapping[str, str]
+) -> None:
     for document in known:
         owner = None if document is None else document.metadata.get(SOURCE)
-        if document is None or owner == source:
+        if document is None or owner == reading.source:
             continue
-        if owner is None or Path(str(owner)).exists():
+        place = known_places.get(str(owner))
+        if place is None or Path(place).exists():
             raise InputError(
                 f"the corpus holds a document {document.id!r} already, from "
-                f"{owner or 'elsewhere'}; index {source} into a corpus of its own"
+                f"{place or owner or 'elsewhere'}; index {reading.place or reading.source} into a "
+                "corpus of its own"
             )
         # A folder that was moved: its documents are taken over.
 
