@@ -39,7 +39,8 @@ def _hybrid(corpus: Corpus | None, k: int) -> list[Stage]:
 
 
 def _two_stage(corpus: Corpus | None, k: int) -> list[Stage]:
-    return [Hybrid(corpus, max(k, READ)), CrossEncoder(k=k)]
+    read = CrossEncoder(k=k, blend=blends.CROSS_ENCODER_AFTER_HYBRID)
+    return [Hybrid(corpus, max(k, READ)), read]
 
 
 def _classic(corpus: Corpus | None, k: int) -> list[Stage]:
@@ -54,7 +55,7 @@ def _three_stage(corpus: Corpus | None, k: int) -> list[Stage]:
     return [
         Hybrid(corpus, max(k, RECALL)),
         BiEncoder(corpus, max(k, RESCORE), blend=blends.BI_ENCODER_AFTER_HYBRID),
-        CrossEncoder(k=k),
+        CrossEncoder(k=k, blend=blends.CROSS_ENCODER_AFTER_HYBRID),
     ]
 
 
