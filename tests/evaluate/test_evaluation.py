@@ -123,14 +123,17 @@ def test_a_run_from_elsewhere() -> None:
     ],
 )
 def test_bm25_on_real_collections(name: str, split: str, table: float) -> None:
-    """BM25 finds as much as a careful BM25 found elsewhere (k1=.9, b=.4), or more.
+    """BM25's nDCG@10 is not more than .01 below the table of a BM25 with k1=.9 and b=.4.
 
-    tantivy's k1=1.2 and b=.75 suit Cranfield's long abstracts better, so there it is well above.
+    tantivy fixes k1=1.2 and b=.75, which is another setting than the table's: it ranks above the
+    table on nfcorpus and cranfield. On chunkeval-800, where passages overlap and many scores tie,
+    it reaches the table because a corpus answers ties in the order they were written; with ties
+    in trec_eval's order it would be .764.
     """
     if not (DATA / name).is_dir():
         pytest.skip(f"needs the collection {name} in ../shared/data, which is absent")
     with Corpus.temporary(encoder=None) as corpus:
         sync(corpus, read_beir(DATA / name))
         report = evaluate(Cascade([BM25(corpus)]), Dataset.load(DATA / name, split=split))
-    assert table - 0.01 < report.measures["nDCG@10"] < table + 0.05
+    assert report.measures["nDCG@10"] >= table - 0.01
     assert report.stages[0].recall >= report.measures["R@100"]
