@@ -191,7 +191,7 @@ def test_what_is_built_wrong_is_refused(options):
 def test_a_corpus_without_an_encoder_needs_one():
     with Corpus.temporary(encoder=None) as bare:
         bare.add(DOCUMENTS)
-        with pytest.raises(ConfigurationError, match="encoder=None"):
+        with pytest.raises(ConfigurationError, match="no encoder at hand"):
             BiEncoder(bare)
         stage = BiEncoder(bare, encoder=WordEncoder(), blend=1.0)
         assert Cascade([BM25(bare), stage]).search("rotate logs").ids == ["logs", "disk"]

@@ -72,7 +72,7 @@ def test_without_a_corpus_it_scores_what_is_brought_by_the_embedded_encoder():
 def test_a_corpus_without_an_encoder_is_refused_at_once():
     with (
         Corpus.temporary(encoder=None) as bare,
-        pytest.raises(ConfigurationError, match="encoder=None"),
+        pytest.raises(ConfigurationError, match="no encoder at hand"),
     ):
         Dense(bare)
 

@@ -69,7 +69,7 @@ def demo(
 
 def _library(encoder_name: str | None, cache: bool) -> Corpus:
     encoder = None if encoder_name is None else load_encoder(encoder_name)
-    with progress("indexed") as indexed:
+    with progress("indexed", plain=True) as indexed:
         if cache:
             return cached_corpus(
                 f"python-{platform.python_version()}",

@@ -254,6 +254,8 @@ class Corpus:
         *,
         replace: bool,
     ) -> int:
+        if isinstance(documents, Document) or not isinstance(documents, Iterable):
+            raise InputError(f"documents must be a list, not {type(documents).__name__}")
         size = writing.BATCH if self.encoder is None else writing.BATCH_ENCODED
         done = 0
         with self._session() as writer:

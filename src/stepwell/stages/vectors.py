@@ -143,7 +143,7 @@ def _encoder(corpus: Corpus | None, spec: EncoderSpec) -> Encoder:
         return load_encoder(spec)
     if corpus.encoder is None:
         raise ConfigurationError(
-            f"{corpus!r} was opened with encoder=None, so queries cannot be encoded; "
-            "open it with its encoder, or use BM25 alone"
+            f"{corpus!r} has no encoder at hand, so queries cannot be encoded; open it with its "
+            "encoder, make its vectors with reencode(), or use BM25 alone (preset 'bm25')"
         )
     return corpus.encoder
