@@ -20,8 +20,14 @@ from stepwell.train.model import JointRanker, Trunk
 
 log = logging.getLogger("stepwell.train")
 
-QUESTIONS = {"nfcorpus": 2590, "vespa-docs": 5000, "squad": 4500, "medquad": 2500}
-HELD_OUT = {"nfcorpus": 150, "vespa-docs": 300, "squad": 250, "medquad": 150}
+QUESTIONS = {
+    "nfcorpus": 2590,
+    "vespa-docs": 5000,
+    "squad": 4500,
+    "medquad": 2500,
+    "python-code": 5000,
+}
+HELD_OUT = {"nfcorpus": 150, "vespa-docs": 300, "squad": 250, "medquad": 150, "python-code": 300}
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import random
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +130,45 @@ def medquad(data: Path, /, *, answers: int, seed: int) -> Collection:
     return Collection("medquad", passages, questions[cut:], questions[:cut])
 
 
+def python_code(*, functions: int, seed: int) -> Collection:
+    """Functions of the running interpreter's standard library, asked for by their docstrings.
+
+    The question is the docstring's first paragraph, the passage the function without it. Every
+    tenth file is held out.
+    """
+    chance = random.Random(seed)
+    root = Path(sysconfig.get_path("stdlib"))
+    found = [
+        (str(file.relative_to(root)), asked, code)
+        for file in sorted(root.rglob("*.py"))
+        if not {"site-packages", "test", "tests", "idlelib"} & set(file.relative_to(root).parts)
+        for asked, code in _documented(file)
+    ]
+    found = sorted(chance.sample(found, k=min(functions, len(found))))
+    files = sorted({name for name, _, _ in found})
+    held_files = set(chance.sample(files, k=len(files) // 10))
+    train: list[Question] = []
+    held: list[Question] = []
+    for at, (name, asked, _) in enumerate(found):
+        (held if name in held_files else train).append(Question(asked, {at: 1}))
+    return Collection("python-code", [code for _, _, code in found], train, held)
+
+
+def _documented(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the first paragraph of each function's docstring, and the function without it."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        asked = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+        if len(node.body) > 1 and 4 <= len(asked.split()) <= 40:
+            node.body = node.body[1:]
+            yield asked, ast.unparse(node)
+
+
 def collections(data: Path, /, *, seed: int = 7) -> list[Collection]:
     """Return all collections that the embedded models may learn from.
 
@@ -139,4 +180,5 @@ def collections(data: Path, /, *, seed: int = 7) -> list[Collection]:
         vespa(data, seed=seed),
         squad(data, articles=150, seed=seed),
         medquad(data, answers=5000, seed=seed),
+        python_code(functions=6000, seed=seed),
     ]
