@@ -129,7 +129,7 @@ def test_held_out_measures_the_blend(mined: Mined) -> None:
 def test_no_test_question_is_trained_on() -> None:
     """What is learnt from leaves out test splits and held-out pages (NFCorpus repeats 3 titles)."""
     found = collections(SHARED)
-    assert [c.name for c in found] == ["nfcorpus", "vespa-docs", "squad", "medquad"]
+    assert [c.name for c in found] == ["nfcorpus", "vespa-docs", "squad", "medquad", "python-code"]
     trained = {q.text for c in found for q in c.train}
     for name, split in (("nfcorpus", "test"), ("nfcorpus", "dev"), ("squad11-dev", "test")):
         asked = {q.text for q in read_beir(SHARED / name, split)[1]}
