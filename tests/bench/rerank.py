@@ -46,14 +46,14 @@ class Worker:
         self.ready = float(self._read()["ready"])
         self.megabytes = 0.0
 
-    def score(self, query: str, passages: Sequence[str]) -> tuple[float, list[float]]:
-        """Return seconds and scores."""
+    def score(self, query: str, passages: Sequence[str]) -> tuple[float, float, list[float]]:
+        """Return seconds, seconds of processor time, and scores."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"query": query, "passages": list(passages)}) + "\n")
         self.process.stdin.flush()
         answer = self._read()
         self.megabytes = answer["megabytes"]
-        return answer["seconds"], answer["scores"]
+        return answer["seconds"], answer["work"], answer["scores"]
 
     def close(self) -> None:
         """End the process."""
@@ -126,6 +126,7 @@ def speed(workers: list[Worker], sizes: Sequence[int], turns: int, tokenizer: An
         asked = questions(SEED)
         for size in sizes:
             times: dict[str, list[float]] = {worker.name: [] for worker in workers}
+            work: dict[str, list[float]] = {worker.name: [] for worker in workers}
             agree: dict[str, list[float]] = {worker.name: [] for worker in workers}
             lengths = []
             for turn in range(turns + 1):
@@ -134,22 +135,26 @@ def speed(workers: list[Worker], sizes: Sequence[int], turns: int, tokenizer: An
                 lengths += [len(e.ids) for e in tokenizer.encode_batch(some)]
                 base: list[float] = []
                 for worker in workers:
-                    seconds, scores = worker.score(query, some)
+                    seconds, spent, scores = worker.score(query, some)
                     base = base or scores
                     if turn:
                         times[worker.name].append(seconds)
+                        work[worker.name].append(spent)
                         agree[worker.name].append(rank_correlation(base, scores))
             tokens = f"{statistics.mean(lengths):.0f} tokens ({min(lengths)}-{max(lengths)})"
             print(f"\n{size} passages of {tokens}, {turns} turns")
-            print(f"{'':24}{'median s':>10}{'least s':>10}{'speed-up':>10}{'rank corr.':>12}")
+            print(
+                f"{'':22}{'median s':>9}{'least s':>9}{'speed-up':>9}{'cpu s':>8}{'rank corr.':>11}"
+            )
             for worker in workers:
                 ratio = statistics.median(
                     a / b for a, b in zip(times[BASE], times[worker.name], strict=True)
                 )
                 print(
-                    f"{worker.name:24}{statistics.median(times[worker.name]):10.3f}"
-                    f"{min(times[worker.name]):10.3f}{ratio:9.2f}x"
-                    f"{statistics.mean(agree[worker.name]):12.4f}",
+                    f"{worker.name:22}{statistics.median(times[worker.name]):9.3f}"
+                    f"{min(times[worker.name]):9.3f}{ratio:8.2f}x"
+                    f"{statistics.median(work[worker.name]):8.3f}"
+                    f"{statistics.mean(agree[worker.name]):11.4f}",
                     flush=True,
                 )
 
@@ -170,7 +175,7 @@ def quality(workers: list[Worker], count: int, depth: int) -> None:
             best = [ids[at] for at in np.argsort(-known)[:depth]]
             runs["bm25"][query] = {each: float(-at) for at, each in enumerate(best)}
             for worker in workers:
-                _, scores = worker.score(asked[query], [texts[each] for each in best])
+                _, _, scores = worker.score(asked[query], [texts[each] for each in best])
                 runs.setdefault(worker.name, {})[query] = dict(zip(best, scores, strict=True))
         wanted = {query: judged[query] for query in picked}
         print(f"\n{name}: {len(picked)} queries, BM25's best {depth} re-ranked, nDCG@10")
