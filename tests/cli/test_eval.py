@@ -1,5 +1,7 @@
 from pathlib import Path
 
+from stepwell import Corpus, Document
+
 
 def test_the_report_for_programs(run, beir: Path) -> None:
     """The JSON has exactly the documented keys, and sane numbers."""
@@ -63,6 +65,16 @@ def test_a_corpus_that_is_there_already(run, beir: Path, tmp_path: Path) -> None
     run("index", beir, "--to", tmp_path / "c", "--encoder", "none")
     ours = run("eval", beir, "--preset", "bm25", "--corpus", tmp_path / "c", "--json").json
     assert ours["measures"] == run("eval", beir, "--preset", "bm25", "--json").json["measures"]
+
+
+def test_a_corpus_of_something_else_is_refused(run, beir: Path, tmp_path: Path) -> None:
+    """A corpus without any judged document is an error, not a row of zeros."""
+    with Corpus.open(tmp_path / "other", encoder=None) as corpus:
+        corpus.add([Document("elsewhere", "nothing that is judged")])
+    said = run("eval", beir, "--preset", "bm25", "--corpus", tmp_path / "other")
+    assert said.code != 0
+    assert "none of the" in said.err
+    assert "leave --corpus out" in said.err
 
 
 def test_a_sample_of_the_queries(run, beir: Path) -> None:

@@ -81,6 +81,7 @@ def evaluate(
             chosen = _chosen(dataset, split, queries, seed)
             name = None if preset_name == "bm25" else encoder_named(encoder)
             with _opened(_folder(dataset), corpus, name, analyzer, cache) as opened:
+                _check_judged(chosen, opened)
                 cascade = Cascade(preset(preset_name, opened))
                 with progress("asked") as asked:
                     report = evaluate_cascade(
@@ -133,6 +134,19 @@ def _opened(
         made = Corpus.temporary(encoder=encoder, analyzer=analyzer)
         fill(made, read_beir(dataset), progress=indexed)
         return made
+
+
+def _check_judged(chosen: Dataset, corpus: Corpus) -> None:
+    """Say how many judged documents the corpus lacks: they count as not found."""
+    judged = {id for grades in chosen.qrels.values() for id in grades}
+    lacking = sum(id not in corpus for id in judged)
+    if judged and lacking == len(judged):
+        raise InputError(
+            f"none of the {len(judged)} documents judged in {chosen.name} is in {corpus.path}; "
+            "measure the corpus that was made from the data set, or leave --corpus out"
+        )
+    if lacking:
+        say(f"{lacking} of {len(judged)} judged documents are not indexed: counted as not found")
 
 
 def _show(report: Report, *, as_json: bool) -> None:

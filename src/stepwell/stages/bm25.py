@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class BM25:
     """Recalls the documents with the best BM25 score; given a set, scores that set by BM25.
 
+    The order of a set becomes BM25's own; to blend it with the order before, put it in a `Hybrid`.
+
     Args:
         corpus: Where to search; None scores only documents that are brought. With the backend
             "rank-bm25": texts or documents, held in memory.

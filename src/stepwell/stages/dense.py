@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Dense:
     """Recalls the documents whose vectors are nearest to the query's; given a set, scores it.
 
+    The order of a set becomes that of the cosines; `BiEncoder` blends it with the order before.
+
     Args:
         corpus: Where to search, with the encoder it was opened with; None scores only documents
             that are brought, with the embedded encoder.

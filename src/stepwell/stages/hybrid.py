@@ -47,7 +47,9 @@ class Hybrid:
 
     Each arm keeps its score column and its ranks, and has its own line in the trace. When an arm
     fails, or is not ready at the deadline, the others answer and the trace says so; when all fail,
-    so does the stage. Given a set, the arms score that set.
+    so does the stage. Given a set, the arms score that set. A document is its id: two arms over
+    different corpora that use one id for two texts would fuse them into one hit, with the first
+    arm's text; give such ids a prefix.
 
     Args:
         stages: The arms; or a corpus, which means BM25 and Dense over it; or None, which means
