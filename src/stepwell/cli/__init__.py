@@ -1,4 +1,4 @@
-"""The command line: `stepwell index`, `search`, `eval`, `demo`.
+"""The command line: `stepwell index`, `search`, `eval`, `demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -16,6 +16,7 @@ import typer
 import stepwell
 from stepwell.cli.demo import demo
 from stepwell.cli.evaluate import evaluate
+from stepwell.cli.finetune import finetune
 from stepwell.cli.index import index
 from stepwell.cli.search import search
 
@@ -32,6 +33,7 @@ app.command()(index)
 app.command()(search)
 app.command(name="eval")(evaluate)
 app.command()(demo)
+app.command()(finetune)
 
 
 def _version(asked: bool) -> None:

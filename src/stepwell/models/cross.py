@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from stepwell.errors import ConfigurationError
 from stepwell.models.embedded import checked_length
 from stepwell.models.protocols import PairScores, ScoreKind, Vectors
-from stepwell.models.runtime import Embedded, cores, embedded, manifest, side_by_side
+from stepwell.models.runtime import (
+    Embedded,
+    cores,
+    embedded,
+    manifest,
+    side_by_side,
+    tuned_revision,
+)
 from stepwell.models.texts import windows
 
 QUERY_LENGTH = 64
@@ -30,18 +38,37 @@ class EmbeddedScorer:
 
     kind: ScoreKind = "logit"
 
-    def __init__(self, *, max_length: int | None = None, max_windows: int = 4) -> None:
-        """Make a scorer that reads up to `max_windows` windows of `max_length` tokens."""
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        max_length: int | None = None,
+        max_windows: int = 4,
+    ) -> None:
+        """Make a scorer that reads up to `max_windows` windows of `max_length` tokens.
+
+        Args:
+            folder: Of a ranker that `stepwell finetune` made; None for the packaged one.
+            max_length: Tokens of a passage read at once, 256 at most.
+            max_windows: Windows of a long passage, 1 or more.
+        """
         self.max_length = checked_length(max_length)
         if type(max_windows) is not int or max_windows < 1:
             raise ConfigurationError(f"max_windows must be 1 or more, not {max_windows!r}")
         self.max_windows = max_windows
         self._model = embedded()
+        self._graph = "joint"
+        self._revision: str | None = None
+        if folder is not None:
+            # An absolute name: the trunk and what it read are shared with the packaged ranker.
+            self._graph = str(Path(folder).resolve() / "joint")
+            self._revision = tuned_revision(Path(folder))
 
     @property
     def name(self) -> str:
         """Model, revision, precision and tokens read at once, in one string."""
-        return f"stepwell-joint@{manifest()['revision']['scorer']}@int8@{self.max_length}"
+        revision = self._revision or manifest()["revision"]["scorer"]
+        return f"stepwell-joint@{revision}@int8@{self.max_length}"
 
     def score(
         self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
@@ -81,7 +108,9 @@ class EmbeddedScorer:
     def _best(self, model: Embedded, asked: Vectors, text: str) -> tuple[float, bool, int]:
         cuts, unread = windows(model.tokenizer, text, length=self.max_length, most=self.max_windows)
         scores = [
-            model.run("joint", query=asked, passage=model.states(ids, keep=True).astype("f"))[0][0]
+            model.run(self._graph, query=asked, passage=model.states(ids, keep=True).astype("f"))[
+                0
+            ][0]
             for ids in cuts
         ]
         return float(max(scores)), unread, len(cuts)

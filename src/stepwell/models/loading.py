@@ -82,8 +82,9 @@ def load_scorer(
     """Return the pair scorer that `spec` stands for; no weights are read before its first use.
 
     Args:
-        spec: None or ``"embedded"`` for the packaged model, a cross-encoder by name or path or
-            already loaded, a `PairScorer`, or a callable ``(query, passages) -> scores``.
+        spec: None or ``"embedded"`` for the packaged model, the folder of one that `stepwell
+            finetune` made, a cross-encoder by name or path or already loaded, a `PairScorer`, or
+            a callable ``(query, passages) -> scores``.
         backend: What runs a named model; ``"auto"`` converts it once to what is fastest here.
         device: Where a named model runs; None lets sentence-transformers choose.
         revision: Commit or tag of a named model.
@@ -130,6 +131,10 @@ def _scorer(
         from stepwell.models.cross import EmbeddedScorer
 
         return EmbeddedScorer(max_length=max_length, max_windows=max_windows)
+    if isinstance(spec, str) and (Path(spec) / "joint.onnx").is_file():
+        from stepwell.models.cross import EmbeddedScorer
+
+        return EmbeddedScorer(spec, max_length=max_length, max_windows=max_windows)
     if isinstance(spec, str) and backend == "auto":
         from stepwell.models.auto import load_auto
 

@@ -44,7 +44,25 @@ def manifest() -> dict[str, Any]:
     Raises:
         ConfigurationError: The weights are not there, as in a checkout without them.
     """
-    path = weights_folder() / "manifest.json"
+    return _read_manifest(weights_folder() / "manifest.json")
+
+
+def tuned_revision(folder: Path, /) -> str:
+    """Return the revision of a ranker that was tuned over the packaged trunk.
+
+    Raises:
+        ConfigurationError: There is none, or the trunk is another one by now.
+    """
+    found = _read_manifest(folder / "manifest.json")
+    if found.get("over") != manifest()["sha256"]["trunk.onnx"]:
+        raise ConfigurationError(
+            f"the ranker in {folder} was tuned over another version of the embedded models; "
+            "run `stepwell finetune` again"
+        )
+    return str(found["revision"]["scorer"])
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

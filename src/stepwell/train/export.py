@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from onnx import TensorProto, helper
+from safetensors.torch import save
 
+from stepwell.models.runtime import manifest as packaged
 from stepwell.train.graph import LIMIT, Graph, array
 from stepwell.train.model import JointRanker, Trunk, trunk_folder
 from stepwell.train.smooth import Smoothing, Watch
@@ -131,7 +133,8 @@ def package(
     Args:
         trunk: The frozen shared layers, and the bi-encoder's own upper ones.
         ranker: The trained joint layers.
-        out: Folder for `trunk.onnx`, `encoder.onnx`, `joint.onnx`, tokenizer and manifest.
+        out: Folder for `trunk.onnx`, `encoder.onnx`, `joint.onnx`, the ranker's own weights,
+            tokenizer and manifest.
         pairs: Questions and passages to calibrate on, a hundred or so.
         **notes: Further entries of the manifest, the seed and the data for instance.
     """
@@ -142,10 +145,9 @@ def package(
         "encoder.onnx": encoder_graph(trunk, smoothing),
         "joint.onnx": joint_graph(ranker, smoothing),
         "tokenizer.json": (trunk_folder() / "tokenizer.json").read_bytes(),
+        "ranker.safetensors": _halved(ranker),
     }
-    for name, content in files.items():
-        (out / name).write_bytes(content)
-    digest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    digest = _write(files, out)
     revision = {
         "encoder": _short(digest["trunk.onnx"] + digest["encoder.onnx"]),
         "scorer": _short(digest["trunk.onnx"] + digest["joint.onnx"]),
@@ -160,8 +162,52 @@ def package(
         "sha256": digest,
         **notes,
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _write_manifest(manifest, out)
     return manifest
+
+
+def package_ranker(
+    trunk: Trunk,
+    ranker: JointRanker,
+    out: Path,
+    /,
+    *,
+    pairs: Sequence[tuple[str, str]],
+    **notes: Any,
+) -> dict[str, Any]:
+    """Write another ranker over the packaged trunk to the folder `out`; return its manifest."""
+    out.mkdir(parents=True, exist_ok=True)
+    files = {
+        "joint.onnx": joint_graph(ranker, calibrate(trunk, ranker.eval(), pairs)),
+        "ranker.safetensors": _halved(ranker),
+    }
+    digest = _write(files, out)
+    below = packaged()["sha256"]["trunk.onnx"]
+    manifest: dict[str, Any] = {
+        "format": 1,
+        "over": below,
+        "revision": {"scorer": _short(below + digest["joint.onnx"])},
+        "sha256": digest,
+        **notes,
+    }
+    _write_manifest(manifest, out)
+    return manifest
+
+
+def _write(files: dict[str, bytes], out: Path) -> dict[str, str]:
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def _write_manifest(manifest: dict[str, Any], out: Path) -> None:
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _halved(ranker: JointRanker) -> bytes:
+    """The weights in half precision, to train on from; what runs is the graph."""
+    state = {name: value.half().contiguous() for name, value in ranker.state_dict().items()}
+    return bytes(save(state))
 
 
 def _short(text: str) -> str:

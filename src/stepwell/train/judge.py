@@ -55,17 +55,33 @@ def ndcg(relevant: dict[int, int], ranked: Sequence[int], /, k: int = 10) -> flo
     return float((gains * discount[: len(gains)]).sum()) / best if best else 0.0
 
 
-def held_out(
-    mined: Mined, scorer: Scorer, weights: Sequence[float], /, *, depth: int = 50, most: int = 100
-) -> list[float]:
-    """Return the mean nDCG@10 over held-out questions for each weight of the ranker's score."""
-    totals = np.zeros(len(weights))
-    asked = range(mined.train, min(len(mined.relevant), mined.train + most))
-    for question in asked:
+def blended(
+    mined: Mined,
+    scorer: Scorer,
+    weights: Sequence[float],
+    questions: Sequence[int],
+    /,
+    *,
+    depth: int = 50,
+) -> NDArray[np.float64]:
+    """Return nDCG@10 (questions, weights) for each weight of the ranker's score."""
+    found = np.zeros((len(questions), len(weights)))
+    for row, question in enumerate(questions):
         chosen = mined.found[question][:depth]
         before = unit_range(mined.fused[question][:depth])
         after = unit_range(scorer(mined, question, chosen.tolist()))
         for at, weight in enumerate(weights):
             order = np.argsort(-((1 - weight) * before + weight * after), kind="stable")
-            totals[at] += ndcg(mined.relevant[question], chosen[order].tolist())
-    return [round(float(x), 4) for x in totals / max(len(asked), 1)]
+            found[row, at] = ndcg(mined.relevant[question], chosen[order].tolist())
+    return found
+
+
+def held_out(
+    mined: Mined, scorer: Scorer, weights: Sequence[float], /, *, depth: int = 50, most: int = 100
+) -> list[float]:
+    """Return the mean nDCG@10 over held-out questions for each weight of the ranker's score."""
+    asked = range(mined.train, min(len(mined.relevant), mined.train + most))
+    if not asked:
+        return [0.0] * len(weights)
+    means = blended(mined, scorer, weights, asked, depth=depth).mean(axis=0)
+    return [round(float(x), 4) for x in means]

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as tf
 from transformers import BertModel
+
+from stepwell.models.runtime import weights_folder
 
 SHUT = -6.0
 NEVER = -1e4
@@ -142,3 +145,11 @@ class JointRanker(nn.Module):
         read = self.read_out(tf.gelu(self.read_in(torch.cat([q[:, 0], p[:, 0]], dim=1))))
         score: Tensor = self.scales[0] * match + self.scales[1] * whole + read.squeeze(-1)
         return score
+
+
+def packaged_ranker(trunk: Trunk, /) -> JointRanker:
+    """Return the ranker that comes in the package, in float32, to go on from."""
+    ranker = JointRanker(trunk)
+    state = load_file(weights_folder() / "ranker.safetensors")
+    ranker.load_state_dict({name: value.float() for name, value in state.items()})
+    return ranker.eval()
