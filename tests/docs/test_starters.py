@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -207,6 +209,58 @@ def test_service_narrows_and_refuses(service: str) -> None:
         assert httpx.post(f"{service}/ask", json=wrong).status_code == 422, wrong
     assert httpx.get(f"{service}/health").json() == {"documents": 14}
     assert [each["id"] for each in httpx.get(f"{service}/search?q=cat&k=1").json()] == ["cat"]
+
+
+class Completions(BaseHTTPRequestHandler):
+    """Answers as the interface of OpenAI does, always the same."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        message = {"role": "assistant", "content": f"{asked['model']} says so [1]"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        about = {"id": "1", "object": "chat.completion", "created": 1, "model": asked["model"]}
+        body = json.dumps({**about, "choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture(scope="module")
+def openai() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Completions) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("example", "client"),
+    [
+        ("langchain_rag", "langchain_openai"),
+        ("langchain_agent", "langchain_openai"),
+        ("llama_index_engines", "llama_index.llms.openai"),
+    ],
+)
+def test_one_variable_names_a_real_model(
+    example: str, client: str, openai: str, tmp_path: Path
+) -> None:
+    """With STEPWELL_LLM the provider's own client is asked, by that model's name."""
+    need(client)
+    said = said_by(
+        example,
+        tmp_path,
+        "How long are API keys valid?",
+        STEPWELL_LLM="openai:gpt-4o-mini",
+        OPENAI_API_KEY="none",
+        OPENAI_API_BASE=openai,
+        OPENAI_BASE_URL=openai,
+    )
+    assert said[:2] == ["How long are API keys valid?", "  gpt-4o-mini says so [1]"]
 
 
 @pytest.mark.parametrize("example", STARTERS)
