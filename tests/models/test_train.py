@@ -83,7 +83,7 @@ def test_packaged_graphs_agree_with_torch(
     pairs = [(q.text, collection.passages[next(iter(q.relevant))]) for q in collection.train]
     made = package(trunk, ranker, tmp_path, pairs=pairs)
     assert made["dimension"] == 384
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 30e6
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 60e6
     model = Embedded(tmp_path)
     asked = model.states(model.tokenizer.encode(collection.train[0].text).ids).astype("f")
     chosen = mined.found[0].tolist()

@@ -21,7 +21,6 @@ from stepwell.errors import ConfigurationError, MissingExtraError
 from stepwell.models.batches import Engine, logits
 from stepwell.models.calibrate import Pair, check, stock_pairs
 from stepwell.models.engines import INPUTS, open_engine
-from stepwell.models.narrow import narrow
 from stepwell.models.pairs import Joiner, Row
 from stepwell.models.source import NotConvertibleError, Source, joinable, load_source
 from stepwell.models.torch_engine import TorchEngine
@@ -189,7 +188,6 @@ def _openvino(source: Source, path: Path) -> Any:
         port.get_tensor().set_names({name})
         port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
     made.validate_nodes_and_infer_types()
-    narrow(made)
     openvino.save_model(made, path, compress_to_fp16=False)
     return made
 

@@ -65,7 +65,7 @@ def load_source(name: str, /, *, revision: str | None = None, offline: bool = Tr
         config = AutoConfig.from_pretrained(name, **options)
         _check_task(config, label)
         model, notes = AutoModelForSequenceClassification.from_pretrained(
-            name, output_loading_info=True, **options
+            name, output_loading_info=True, attn_implementation="eager", **options
         )
         fast = AutoTokenizer.from_pretrained(name, **options)
     except ConfigurationError:
