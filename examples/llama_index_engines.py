@@ -22,7 +22,10 @@ from llama_index.core.schema import TextNode
 
 from stepwell.llama_index import CascadeRetriever
 
-QUESTIONS = ("How many days of holiday do I have?", "Do I need a receipt for a cheap lunch?")
+QUESTIONS = (
+    "How many days of paid holiday does everyone have?",
+    "Do I need a receipt for a cheap lunch?",
+)
 JUDGED = {
     "rotate the log files now": "logs",
     "somebody took my notebook computer": "laptop",
