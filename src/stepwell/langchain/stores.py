@@ -13,12 +13,15 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from stepwell.candidates import Candidates, check_k
-from stepwell.documents import Query
+from stepwell.documents import Document, Query
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.filters import Filter
 from stepwell.langchain.convert import recalled
+from stepwell.langchain.embeddings import as_encoder
 from stepwell.langchain.runs import abegin, achild_config, begin, child_config
+from stepwell.langchain.stored import Read, of_chroma, of_memory, stored_vectors
 from stepwell.langchain.where import where_of
+from stepwell.models.protocols import Encoder, Vectors
 
 ScoreKind: TypeAlias = Literal["similarity", "distance", "relevance", "rank"]
 FilterPolicy: TypeAlias = Literal["after"] | Callable[[Filter], Mapping[str, Any]] | None
@@ -49,11 +52,13 @@ class Known:
     Attributes:
         score: What the number is that comes with a document.
         push: Joins a filter with the store's own `filter` argument.
+        read: Reads stored vectors by id.
         blocks: Its awaited search computes on the event loop.
     """
 
     score: ScoreKind
     push: Callable[[Filter, Any], Any]
+    read: Read
     blocks: bool = False
 
 
@@ -62,8 +67,8 @@ def _predicate(filter: Filter, own: Any) -> Callable[[LangChainDocument], bool]:
 
 
 _KNOWN = {
-    "langchain_core.InMemoryVectorStore": Known("similarity", _predicate, blocks=True),
-    "langchain_chroma.Chroma": Known("distance", where_of),
+    "langchain_core.InMemoryVectorStore": Known("similarity", _predicate, of_memory, blocks=True),
+    "langchain_chroma.Chroma": Known("distance", where_of, of_chroma),
 }
 
 
@@ -100,7 +105,10 @@ def pushed(
 
 
 class StoreStage:
-    """Recalls from a vector store; made by `as_stage`, which explains the arguments."""
+    """Recalls from a vector store; made by `as_stage`, which explains the arguments.
+
+    `BiEncoder` and `MMR` take it in the place of a corpus, to read the store's own vectors.
+    """
 
     recall_only = True
 
@@ -169,6 +177,30 @@ class StoreStage:
         """`run` for each, side by side: a store mostly waits."""
         with ContextThreadPoolExecutor(max_workers=AT_ONCE) as threads:
             return list(threads.map(self.run, many))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The store's embeddings.
+
+        Raises:
+            ConfigurationError: It has none.
+        """
+        embeddings = self._store.embeddings
+        if embeddings is None:
+            raise ConfigurationError(
+                f"{type(self._store).__name__} names no embeddings, so queries cannot be embedded "
+                "as its documents were; make the store with its embeddings"
+            )
+        return as_encoder(embeddings)
+
+    def stored_vectors(self, documents: Sequence[Document], /, *, dimension: int) -> Vectors:
+        """The store's vectors, (n, d) float32 unit rows; NaN where it has, or gives, none.
+
+        Chroma and `InMemoryVectorStore` give theirs.
+        """
+        about = known(self._store)
+        read = about.read if about else None
+        return stored_vectors(self._store, read, documents, dimension=dimension)
 
     @property
     def _store(self) -> VectorStore:

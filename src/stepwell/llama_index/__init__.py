@@ -6,6 +6,7 @@ from stepwell.errors import import_extra
 
 import_extra("llama_index.core", extra="llama-index")
 
+from stepwell.llama_index.embeddings import as_embedding, as_encoder  # noqa: E402
 from stepwell.llama_index.events import CascadeEvent  # noqa: E402
 from stepwell.llama_index.postprocessor import CascadePostprocessor  # noqa: E402
 from stepwell.llama_index.query import CascadeQuery  # noqa: E402
@@ -18,5 +19,7 @@ __all__ = [
     "CascadeQuery",
     "CascadeRetriever",
     "RetrieverStage",
+    "as_embedding",
+    "as_encoder",
     "as_stage",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,10 +18,13 @@ from llama_index.core.vector_stores.types import FilterCondition, MetadataFilter
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, InMemory, Query
 from stepwell.errors import ConfigurationError, InputError
+from stepwell.llama_index.embeddings import as_encoder
 from stepwell.llama_index.filters import store_filters
 from stepwell.llama_index.nodes import document_of, unique
 from stepwell.llama_index.query import BundleQuery
 from stepwell.llama_index.recursion import Resolved
+from stepwell.llama_index.stored import stored_vectors
+from stepwell.models.protocols import Encoder, Vectors
 
 ScoreKind: TypeAlias = Literal["similarity", "distance", "rank"]
 _Found: TypeAlias = list[tuple[Document, float | None]]
@@ -89,7 +92,9 @@ def as_stage(
 class RetrieverStage:
     """Recalls by asking a retriever; made by `as_stage`, which explains the arguments.
 
-    Index nodes are resolved first, so that later stages read what is answered.
+    Index nodes are resolved first, so that later stages read what is answered. Where it is a vector
+    index that is asked, `BiEncoder` and `MMR` take this stage in the place of a corpus, to read the
+    store's own vectors.
     """
 
     recall_only = True
@@ -123,6 +128,32 @@ class RetrieverStage:
                 asked, bundle = walk.send(asked.retrieve(bundle))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The embedding of the vector index that is asked.
+
+        Raises:
+            ConfigurationError: It is another retriever.
+        """
+        return as_encoder(self._index._embed_model)
+
+    def stored_vectors(self, documents: Sequence[Document], /, *, dimension: int) -> Vectors:
+        """The index's vectors, (n, d) float32 unit rows; NaN where its store has, or gives, none.
+
+        `SimpleVectorStore` and `ChromaVectorStore` give theirs.
+        """
+        ids = [document.id for document in documents]
+        return stored_vectors(self._index._vector_store, ids, dimension=dimension)
+
+    @property
+    def _index(self) -> VectorIndexRetriever:
+        if not isinstance(self.retriever, VectorIndexRetriever):
+            raise ConfigurationError(
+                f"{type(self.retriever).__name__} stores no vectors; give as_stage a "
+                "VectorStoreIndex, or let the stage embed what is brought"
+            )
+        return self.retriever
 
     def _walk(self, candidates: Candidates) -> _Walk:
         """Yield a retriever and what to ask it, receive its nodes, return what was recalled."""

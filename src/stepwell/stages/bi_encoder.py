@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages import blends
-from stepwell.stages.needs import need_candidates, need_corpus
-from stepwell.stages.vectors import PassageVectors
-
-if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+from stepwell.stages.needs import need_candidates, need_vectors
+from stepwell.stages.vectors import PassageVectors, Stored
 
 
 class BiEncoder:
     """Scores candidates by the cosine of their vector with the query's.
 
-    A candidate of the corpus costs a look-up; one that has no vector yet is embedded and kept, in
-    the corpus or, where it was brought, in memory by its content.
+    A candidate of the corpus or the vector store costs a look-up; one that has no vector yet is
+    embedded once and kept, in the corpus or, where it was brought, in memory by its content.
 
     Args:
-        corpus: Whose stored vectors to use; None embeds what is brought.
+        corpus: Whose stored vectors to use: a corpus, or the stage that `as_stage` made of a vector
+            store; None embeds what is brought.
         k: How many to keep; None for all.
         encoder: Another encoder than the corpus's, or than the embedded one.
         blend: Weight of the cosine against the score so far, 0 to 1.
@@ -35,7 +32,7 @@ class BiEncoder:
 
     def __init__(
         self,
-        corpus: Corpus | None = None,
+        corpus: Stored | None = None,
         k: int | None = 50,
         *,
         encoder: EncoderSpec = None,
@@ -43,7 +40,7 @@ class BiEncoder:
         name: str = "bi-encoder",
     ) -> None:
         if corpus is not None:
-            need_corpus(corpus, name, "vectors_for")
+            need_vectors(corpus, name)
         self.name = name
         self.k = check_k(k)
         self.blend = check_blend(blend)

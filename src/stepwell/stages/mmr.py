@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from stepwell.candidates import Candidates, Scores, check_blend, check_k, min_max
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
-from stepwell.stages.needs import need_candidates, need_corpus
-from stepwell.stages.vectors import PassageVectors, late
-
-if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+from stepwell.stages.needs import need_candidates, need_vectors
+from stepwell.stages.vectors import PassageVectors, Stored, late
 
 
 class MMR:
@@ -24,7 +19,8 @@ class MMR:
     and closest the highest cosine with a candidate already picked, not below 0.
 
     Args:
-        corpus: Whose stored vectors to use; None embeds the candidates.
+        corpus: Whose stored vectors to use: a corpus, or the stage that `as_stage` made of a vector
+            store; None embeds what is brought.
         k: How many to pick; None for all.
         weight: Of relevance against novelty (the paper's lambda), from 0 to 1.
         encoder: Another encoder than the corpus's, or than the embedded one.
@@ -36,7 +32,7 @@ class MMR:
 
     def __init__(
         self,
-        corpus: Corpus | None = None,
+        corpus: Stored | None = None,
         k: int | None = 10,
         *,
         weight: float = 0.7,
@@ -44,7 +40,7 @@ class MMR:
         name: str = "mmr",
     ) -> None:
         if corpus is not None:
-            need_corpus(corpus, name, "vectors_for")
+            need_vectors(corpus, name)
         self.name = name
         self.k = check_k(k)
         self.weight = check_blend(weight)

@@ -34,6 +34,19 @@ def need_corpus(corpus: Any, name: str, *ability: str) -> None:
         )
 
 
+def need_vectors(stored: Any, name: str) -> None:
+    """Refuse what stores no vectors.
+
+    Raises:
+        ConfigurationError: It is neither a corpus nor the stage of a vector store.
+    """
+    if not (hasattr(stored, "vectors_for") or hasattr(stored, "stored_vectors")):
+        raise ConfigurationError(
+            f"stage {name!r} needs a Corpus, or as_stage() of a vector store, "
+            f"not {type(stored).__name__}; without one it embeds what is brought, once"
+        )
+
+
 def no_corpus(name: str) -> ConfigurationError:
     """What to raise when a stage without a corpus is asked to recall."""
     return ConfigurationError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.candidates import Candidates
-from stepwell.documents import Overlay
+from stepwell.documents import Document, Overlay
 from stepwell.errors import ConfigurationError
 from stepwell.models.checks import checked_vectors
 from stepwell.models.loading import EncoderSpec, load_encoder
@@ -20,25 +20,39 @@ from stepwell.stages.cache import ContentCache
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
 
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 128 * 2**20
+
+
+class VectorStore(Protocol):
+    """A vector store of a framework, as the stage that `as_stage` makes of it."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What made its vectors, and makes a query's."""
+
+    def stored_vectors(self, documents: Sequence[Document], /, *, dimension: int) -> Vectors:
+        """(n, d) float32 unit rows; NaN where the store has no vector, or cannot give it."""
+
+
+Stored: TypeAlias = "Corpus | VectorStore"
 
 
 class PassageVectors:
     """Vectors and cosines of candidates.
 
     Args:
-        corpus: Its stored vectors serve the candidates that it holds.
-        encoder: Another than the corpus's; stored vectors of another encoder do not serve.
+        stored: The corpus or vector store whose vectors serve the candidates that it holds.
+        encoder: Another than made those; stored vectors of another encoder do not serve.
 
     Raises:
         ConfigurationError: The corpus has no encoder and none is given.
     """
 
-    def __init__(self, corpus: Corpus | None = None, *, encoder: EncoderSpec = None) -> None:
-        self.encoder = _encoder(corpus, encoder)
-        stored = None if corpus is None else corpus.encoder
-        same = stored is not None and stored.name == self.encoder.name
-        self.corpus = corpus if same else None
+    def __init__(self, stored: Stored | None = None, *, encoder: EncoderSpec = None) -> None:
+        self.encoder = _encoder(stored, encoder)
+        own = None if stored is None else stored.encoder
+        same = own is not None and own.name == self.encoder.name
+        self.stored = stored if same else None
         self._cache = ContentCache(CACHE_BYTES)
 
     def of_queries(self, many: Sequence[Candidates]) -> list[Vectors | None]:
@@ -52,9 +66,8 @@ class PassageVectors:
     def of(self, candidates: Candidates) -> Vectors:
         """(n, d) float32 unit rows; NaN for a document that is gone, or left at the deadline."""
         rows = np.full((len(candidates), self.encoder.dimension), np.nan, dtype=np.float32)
-        held = held_by(self.corpus, candidates)
-        if self.corpus is not None and held.any():
-            rows[held] = self.corpus.vectors_for(candidates.ids[held].tolist())
+        if self.stored is not None:
+            _read(self.stored, candidates, rows)
         # A corpus that may not be written keeps no new vector, so it may lack some.
         lacking = np.flatnonzero(np.isnan(rows[:, 0]))
         if lacking.size:
@@ -79,6 +92,19 @@ class PassageVectors:
         """The candidates by the cosine of their vector with the query's."""
         values = (self.of(candidates) @ query).astype(np.float64)
         return candidates.scored(name, values, blend=blend).noted(**late(values, candidates))
+
+
+def _read(stored: Stored, candidates: Candidates, rows: Vectors) -> None:
+    """Fill in the vectors that are stored."""
+    if hasattr(stored, "stored_vectors"):
+        documents = candidates.source.get_many(candidates.ids.tolist())
+        there = [at for at, document in enumerate(documents) if document is not None]
+        found = [each for each in documents if each is not None]
+        rows[there] = stored.stored_vectors(found, dimension=rows.shape[1])
+        return
+    held = held_by(stored, candidates)
+    if held.any():
+        rows[held] = stored.vectors_for(candidates.ids[held].tolist())
 
 
 def held_by(corpus: Any, candidates: Candidates) -> NDArray[np.bool_]:
@@ -138,12 +164,12 @@ def late(
     return {"unscored": left} if left else {}
 
 
-def _encoder(corpus: Corpus | None, spec: EncoderSpec) -> Encoder:
-    if spec is not None or corpus is None:
+def _encoder(stored: Stored | None, spec: EncoderSpec) -> Encoder:
+    if spec is not None or stored is None:
         return load_encoder(spec)
-    if corpus.encoder is None:
+    if stored.encoder is None:
         raise ConfigurationError(
-            f"{corpus!r} has no encoder at hand, so queries cannot be encoded; open it with its "
+            f"{stored!r} has no encoder at hand, so queries cannot be encoded; open it with its "
             "encoder, make its vectors with reencode(), or use BM25 alone (preset 'bm25')"
         )
-    return corpus.encoder
+    return stored.encoder

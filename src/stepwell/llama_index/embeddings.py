@@ -1,0 +1,105 @@
+"""Encoders in both directions: a LlamaIndex embedding for a stage, an encoder for an index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from pydantic import PrivateAttr
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.checks import checked_vectors
+from stepwell.models.loading import EncoderSpec, load_encoder
+from stepwell.models.protocols import Encoder, Kind, Vectors
+
+
+def as_encoder(embedding: BaseEmbedding, *, name: str | None = None) -> Encoder:
+    """A LlamaIndex embedding as the encoder of a corpus or a stage.
+
+    Args:
+        embedding: Queries go to its `get_query_embedding`, passages to its
+            `get_text_embedding_batch`.
+        name: What a corpus records, so that it is never read with another model; by default the
+            class and its `model_name`.
+
+    Raises:
+        ConfigurationError: It is no LlamaIndex embedding.
+    """
+    if not isinstance(embedding, BaseEmbedding):
+        kind = type(embedding).__name__
+        raise ConfigurationError(f"as_encoder takes a LlamaIndex BaseEmbedding, not a {kind}")
+    kind = type(embedding)
+    usual = f"{kind.__module__}.{kind.__qualname__}:{embedding.model_name}"
+    return _Encoder(embedding, name or usual)
+
+
+def as_embedding(encoder: EncoderSpec = None) -> BaseEmbedding:
+    """An encoder as a LlamaIndex embedding, for an index or `Settings.embed_model`.
+
+    Args:
+        encoder: None for the packaged one, which needs no key and no download; else see
+            `stepwell.models.load_encoder`.
+    """
+    return StepwellEmbedding(load_encoder(encoder))
+
+
+class StepwellEmbedding(BaseEmbedding):
+    """An encoder inside LlamaIndex; made by `as_embedding`."""
+
+    _encoder: Encoder = PrivateAttr()
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(model_name=encoder.name)
+        self._encoder = encoder
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which it is serialised."""
+        return "StepwellEmbedding"
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        row: list[float] = self._encoder.encode([query], kind="query")[0].tolist()
+        return row
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        rows: list[list[float]] = self._encoder.encode(texts, kind="passage").tolist()
+        return rows
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+
+class _Encoder:
+    def __init__(self, embedding: BaseEmbedding, name: str) -> None:
+        self.embedding = embedding
+        self.name = name
+        self._dimension: int | None = None
+
+    @property
+    def dimension(self) -> int:
+        if self._dimension is None:
+            self.encode(["dimension"])
+        return self._dimension or 0
+
+    def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
+        if not len(texts):
+            return checked_vectors([], rows=0, dimension=self._dimension, name=self.name)
+        if kind == "query":
+            values = [self.embedding.get_query_embedding(text) for text in texts]
+        else:
+            values = self.embedding.get_text_embedding_batch(list(texts))
+        vectors = checked_vectors(
+            values, rows=len(texts), dimension=self._dimension, name=self.name
+        )
+        self._dimension = vectors.shape[1]
+        return vectors
