@@ -19,6 +19,7 @@ from stepwell.errors import (
     CorpusError,
     InputError,
     MissingExtraError,
+    RemoteError,
     StageError,
     StepwellError,
 )
@@ -29,6 +30,7 @@ from stepwell.trace import StageRecord, Trace
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
+    from stepwell.remote import RemoteReranker
     from stepwell.stages import (
         BM25,
         MMR,
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 # Imported on first use: the core alone needs nothing but numpy.
 _LATER = {
     "Corpus": "stepwell.corpus",
+    "RemoteReranker": "stepwell.remote",
     **dict.fromkeys(
         (
             "BM25",
@@ -92,6 +95,8 @@ __all__ = [
     "MissingExtraError",
     "Parents",
     "Query",
+    "RemoteError",
+    "RemoteReranker",
     "Result",
     "Source",
     "Stage",

@@ -6,6 +6,7 @@ StepwellError
 ├ MissingExtraError (ImportError)   .extra .module; the message is the pip line
 ├ InputError (ValueError)           called wrong: a query that is no string, an unknown operator
 ├ CorpusError                       the store: locked, damaged, of another version; says what to run
+├ RemoteError                       a server refused or failed; .api .status
 └ StageError                        a stage failed; .stage .position .trace, cause chained
    └ ContractError                  a stage broke a rule; says which
 ```
@@ -56,6 +57,20 @@ class InputError(StepwellError, ValueError):
 
 class CorpusError(StepwellError):
     """The store is locked, damaged, of another version, or not a corpus at all."""
+
+
+class RemoteError(StepwellError):
+    """A server that scores passages refused, or failed too often.
+
+    Attributes:
+        api: Which one.
+        status: Its HTTP status, 0 where it did not answer.
+    """
+
+    def __init__(self, message: str, *, api: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.api = api
+        self.status = status
 
 
 class StageError(StepwellError):

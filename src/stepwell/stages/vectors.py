@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -134,9 +135,24 @@ def encode(encoder: Encoder, texts: Sequence[str], *, kind: Kind) -> Vectors:
     return checked_vectors(rows, rows=len(texts), dimension=encoder.dimension, name=encoder.name)
 
 
-def stop_at(deadline: float | None) -> Callable[[], bool] | None:
-    """Whether the deadline, in monotonic seconds, is over, as a question to ask again."""
-    return None if deadline is None else lambda: time.monotonic() >= deadline
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Whether a deadline is over, as a question to ask again.
+
+    Attributes:
+        deadline: `time.monotonic()` seconds; what waits for others waits no longer than that.
+    """
+
+    deadline: float
+
+    def __call__(self) -> bool:
+        """Whether it is over."""
+        return time.monotonic() >= self.deadline
+
+
+def stop_at(deadline: float | None) -> Stop | None:
+    """The question for this deadline; None without one."""
+    return None if deadline is None else Stop(deadline)
 
 
 def late(

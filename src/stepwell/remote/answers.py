@@ -1,0 +1,65 @@
+"""What a server answered, read with suspicion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from stepwell.errors import ConfigurationError
+from stepwell.models.protocols import Vectors
+from stepwell.remote.shapes import Shape
+
+LONGEST_MESSAGE = 300
+
+
+class BadAnswerError(ValueError):
+    """The answer is none; the message says in what way, without quoting it."""
+
+
+def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
+    """The scores in the order of the passages, float32 (n,).
+
+    Raises:
+        BadAnswerError: A result is missing, doubled, out of range, or its score no finite number.
+        ConfigurationError: Probabilities were promised, and a score is none.
+    """
+    results = answer if shape.results is None else _get(answer, shape.results)
+    if not isinstance(results, list):
+        raise BadAnswerError("it holds no list of results")
+    values = np.full(n, np.nan, dtype=np.float32)
+    for result in results:
+        at, score = _get(result, "index"), _get(result, shape.score)
+        if type(at) is not int or not 0 <= at < n:
+            raise BadAnswerError(f"a result has index {at!r:.40}, of {n} passages")
+        if not math.isnan(values[at]):
+            raise BadAnswerError(f"two results have index {at}")
+        if type(score) not in (int, float) or not math.isfinite(score):
+            raise BadAnswerError(f"the score of passage {at} is {score!r:.40}")
+        values[at] = score
+    missing = int(np.isnan(values).sum())
+    if missing:
+        raise BadAnswerError(f"{missing} of {n} passages have no score")
+    if shape.kind == "probability" and n and not (values.min() >= 0 and values.max() <= 1):
+        raise ConfigurationError(
+            f"{name} answered scores outside 0 to 1, which are no probabilities; "
+            "pass kind='logit' to RemoteReranker"
+        )
+    return values
+
+
+def message_of(answer: Any) -> str:
+    """The server's own words on an error, one short line; empty if it has none."""
+    for key in ("message", "detail", "error", "msg"):
+        found = answer.get(key) if isinstance(answer, Mapping) else None
+        if isinstance(found, Mapping):
+            return message_of(found)
+        if isinstance(found, str):
+            return " ".join(found.split())[:LONGEST_MESSAGE]
+    return ""
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None

@@ -1,0 +1,284 @@
+"""`RemoteReranker`: a rerank API as a pair scorer."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from stepwell.errors import ConfigurationError, RemoteError, import_extra
+from stepwell.models.protocols import PairScores, ScoreKind, Vectors
+from stepwell.remote.answers import BadAnswerError, message_of, scores_of
+from stepwell.remote.retrying import Retryable, retrying, wait_asked
+from stepwell.remote.secret import Secret
+from stepwell.remote.shapes import SHAPES, Shape
+
+if TYPE_CHECKING:
+    import httpx
+
+# 408 timeout, 425 early, 429 too many; the rest are a server's own troubles.
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+LARGEST = 64 * 2**20
+"""Bytes of an answer."""
+
+
+class RemoteReranker:
+    """Scores passages through a rerank API; give it to `CrossEncoder` as its model.
+
+    Passages beyond what one request may hold go in several. A request that fails in passing (no
+    connection, 429, 5xx, half an answer) is made again, after what the server asks for, as long as
+    the query's deadline allows; when that is over, what has no score yet is left unscored.
+
+    Args:
+        api: "cohere", "voyage", "jina", "tei" (Text Embeddings Inference), "vllm", "infinity",
+            "llama.cpp", or a `Shape` of your own.
+        model: The model's name; by default the API's usual one, or what the server runs.
+        url: Base URL; needed for what one hosts oneself.
+        key: The API key; by default the environment variable's that the API's own clients read.
+            It is sent to `url` in one header and appears nowhere else.
+        timeout: Seconds for one request.
+        attempts: How often one request is made at most.
+        batch: Passages a request; by default what the API allows.
+        longest: Characters of a passage that are sent; the rest is cut off at a word and counted
+            as truncated.
+        kind: What the scores are, where the server differs from its API: "logit" or "probability".
+        headers: More headers, such as a gateway's. Kept as secret as the key.
+
+    Raises:
+        ConfigurationError: The API is unknown, or it needs a URL or a key that is not given.
+        MissingExtraError: The extra ``remote`` is not installed.
+
+    Example:
+        >>> scorer = RemoteReranker("tei", url="http://localhost:8080")
+        >>> scorer
+        RemoteReranker('tei', url='http://localhost:8080')
+    """
+
+    def __init__(
+        self,
+        api: str | Shape,
+        model: str | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        timeout: float = 30.0,
+        attempts: int = 3,
+        batch: int | None = None,
+        longest: int = 16_000,
+        kind: Literal["logit", "probability"] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        import_extra("httpx", extra="remote")
+        import_extra("tenacity", extra="remote")
+        shape = _shape(api)
+        self.api = api if isinstance(api, str) else "custom"
+        self.shape = shape if kind is None else replace(shape, kind=kind)
+        self.model = model or shape.model
+        self.url = _base(url or shape.url, self.api)
+        for what, value in (("timeout", timeout), ("attempts", attempts), ("longest", longest)):
+            if not value > 0:
+                raise ConfigurationError(f"{what} must be above 0, not {value!r}")
+        if batch is not None and batch < 1:
+            raise ConfigurationError(f"batch must be at least 1, not {batch}")
+        self.timeout, self.attempts, self.longest = timeout, attempts, longest
+        self.batch = batch or shape.limit
+        self._key = _key(key, shape, self.api)
+        self._headers = {name: Secret(value) for name, value in (headers or {}).items()}
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+
+    def __repr__(self) -> str:
+        model = f", {self.model!r}" if self.model else ""
+        return f"RemoteReranker({self.api!r}{model}, url={self.url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy reads its key from the environment again: a pickle travels further than a key may.
+        hidden = ("_key", "_headers", "_client", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in hidden}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._key, self._headers = _key(None, self.shape, self.api), {}
+        self._lock, self._client = threading.Lock(), None
+
+    def __deepcopy__(self, _: dict[int, Any]) -> RemoteReranker:
+        return self  # nothing in it changes, and its connections are shared on purpose
+
+    @property
+    def name(self) -> str:
+        """API and model."""
+        return f"{self.api}:{self.model or self.url}"
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the numbers are."""
+        return self.shape.kind
+
+    def score(
+        self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
+    ) -> PairScores:
+        """Score passages in the order given.
+
+        Args:
+            query: What is asked.
+            passages: Sent in requests of `batch`.
+            stop: Asked before each request; where it has a `deadline`, in `time.monotonic()`
+                seconds, no request outlives it.
+
+        Returns:
+            Scores, NaN where the deadline came first.
+
+        Raises:
+            RemoteError: The server refused, or failed more often than `attempts`.
+            ConfigurationError: Its scores are not of the kind that was declared.
+        """
+        sent = [_cut(text, self.longest) for text in passages]
+        cut = np.array([len(a) < len(b) for a, b in zip(sent, passages)], dtype=bool)
+        values = np.full(len(sent), np.nan, dtype=np.float32)
+        deadline: float | None = getattr(stop, "deadline", None)
+        for start in range(0, len(sent), self.batch):
+            if stop is not None and stop():
+                break
+            part = sent[start : start + self.batch]
+            scored = self._scored(query, part, deadline)
+            if scored is None:
+                break
+            values[start : start + len(part)] = scored
+        return PairScores(values, truncated=int(cut.sum()), windows=len(sent), cut=cut)
+
+    def close(self) -> None:
+        """Close its connections; it opens new ones when it is used again."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _opened(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(follow_redirects=False)
+                weakref.finalize(self, self._client.close)
+            return self._client
+
+    def _scored(self, query: str, passages: list[str], deadline: float | None) -> Vectors | None:
+        """The scores of one request's passages; None when the deadline came first."""
+        body = self.shape.body(self.model, query, passages)
+        try:
+            for attempt in retrying(self.attempts, deadline):
+                with attempt:
+                    return self._asked(body, len(passages), deadline)
+        except Retryable as failure:
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+            raise RemoteError(failure.message, api=self.api, status=failure.status) from None
+        return None
+
+    def _asked(self, body: dict[str, Any], n: int, deadline: float | None) -> Vectors:
+        import httpx
+
+        client = self._opened()  # before the clock is read: certificates take a while
+        left = self.timeout if deadline is None else min(self.timeout, deadline - time.monotonic())
+        if left <= 0:
+            raise Retryable(f"{self.name} was not asked: the deadline is over")
+        headers = {name: value.reveal() for name, value in self._headers.items()}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        ends = time.monotonic() + left
+        try:
+            with client.stream(
+                "POST", self.url + self.shape.path, json=body, headers=headers, timeout=left
+            ) as answer:
+                return self._read(answer, _whole(answer, ends), n)
+        except httpx.TimeoutException:
+            raise Retryable(f"{self.name} did not answer within {left:.3g} s") from None
+        except httpx.TransportError as error:
+            reason = self._clean(str(error)) or type(error).__name__
+            raise Retryable(f"{self.name} cannot be reached: {reason}") from None
+        return self._read(answer, n)
+
+    def _read(self, answer: httpx.Response, whole: bytes, n: int) -> Vectors:
+        status = answer.status_code
+        try:
+            content: Any = json.loads(whole)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            content = None
+        if status != 200:
+            said = self._clean(message_of(content))
+            message = f"{self.name} answered {status}{': ' + said if said else ''}"
+            if status in TRY_AGAIN:
+                raise Retryable(message, status=status, wait=wait_asked(answer.headers))
+            raise RemoteError(message, api=self.api, status=status)
+        try:
+            return scores_of(content, self.shape, n, name=self.name)
+        except BadAnswerError as error:
+            raise Retryable(f"{self.name} answered badly: {error}", status=status) from None
+
+    def _clean(self, text: str) -> str:
+        for secret in (self._key, *self._headers.values()):
+            text = text if secret is None else secret.out_of(text)
+        return text
+
+
+def _whole(answer: httpx.Response, ends: float) -> bytes:
+    """The body. The client's timeout holds for each piece of it; this one for all of them."""
+    import httpx
+
+    pieces, size = [], 0
+    for piece in answer.iter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST:
+            raise httpx.TransportError(f"its answer is above {LARGEST} bytes")
+        if time.monotonic() >= ends:
+            raise httpx.ReadTimeout("its answer trickles")
+    return b"".join(pieces)
+
+
+def _shape(api: str | Shape) -> Shape:
+    if isinstance(api, Shape):
+        return api
+    if api not in SHAPES:
+        known = ", ".join(map(repr, SHAPES))
+        raise ConfigurationError(f"api is one of {known} or a Shape, not {api!r}")
+    return SHAPES[api]
+
+
+def _base(url: str | None, api: str) -> str:
+    if url is None:
+        raise ConfigurationError(f"{api!r} is self-hosted: pass url='http://host:port'")
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        # Not quoted: it may hold a secret, and the URL is shown in names and errors.
+        raise ConfigurationError(
+            "url must hold no user, password or query; pass key= or headers= instead"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"url must look like https://host, not {url!r}")
+    return url.rstrip("/")
+
+
+def _key(key: str | None, shape: Shape, api: str) -> Secret | None:
+    found = key or next((os.environ[name] for name in shape.key if os.environ.get(name)), None)
+    if found is None and shape.key:
+        raise ConfigurationError(
+            f"{api!r} needs a key: set {' or '.join(shape.key)}, or pass key= (key='none' for a "
+            "server of your own that wants none)"
+        )
+    return None if found is None else Secret(found)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    head = text[:longest]
+    return head.rpartition(" ")[0] or head
