@@ -162,6 +162,20 @@ async def test_14_event_loop_runs_meanwhile() -> None:
     assert not found[0].metadata["stepwell"]["degraded"]
 
 
+async def test_14_ticks_pass_while_the_scorer_works() -> None:
+    """Twenty ticks of 10 ms pass on the loop while the scorer works: it waits for the last."""
+    event, ticks = threading.Event(), 0
+    cascade = cascade_of(sw.TopK(5), sw.CrossEncoder(_waiting_for(event), k=3))
+    task = asyncio.create_task(CascadeRetriever(cascade=cascade).ainvoke(QUERY, k=3))
+    while not task.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+        if ticks == 20:
+            event.set()
+    assert ticks >= 20
+    assert not (await task)[0].metadata["stepwell"]["degraded"]
+
+
 async def test_14_abatch_leaves_the_loop_free() -> None:
     """The same holds of abatch."""
     event = threading.Event()
@@ -259,14 +273,19 @@ async def test_15_fewer_model_calls() -> None:
 
 @both
 async def test_16_threads(make: Any) -> None:
-    """Sixteen threads on one instance answer as one does."""
+    """Sixteen threads, fifty calls each, on one instance answer as one does; so does abatch."""
     retriever = make()
-    questions = QUESTIONS * 4
-    expected = [shape(retriever.invoke(query, k=3)) for query in QUESTIONS] * 4
+    expected = {query: shape(retriever.invoke(query, k=3)) for query in QUESTIONS}
+    questions = [QUESTIONS[at % len(QUESTIONS)] for at in range(50)]
+
+    def fifty(_: int) -> list[Any]:
+        return [shape(retriever.invoke(query, k=3)) for query in questions]
+
+    wanted = [expected[query] for query in questions]
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda query: shape(retriever.invoke(query, k=3)), questions))
-    assert found == expected
-    assert [shape(each) for each in await retriever.abatch(questions, k=3)] == expected
+        for found in threads.map(fifty, range(16)):
+            assert found == wanted
+    assert [shape(each) for each in await retriever.abatch(questions, k=3)] == wanted
 
 
 @both
