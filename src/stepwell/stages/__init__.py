@@ -8,6 +8,7 @@ from stepwell.stages.bm25 import BM25
 from stepwell.stages.cross_encoder import CrossEncoder
 from stepwell.stages.dedupe import Dedupe
 from stepwell.stages.dense import Dense
+from stepwell.stages.guarded import Guarded
 from stepwell.stages.hybrid import Hybrid
 from stepwell.stages.keyword import Keyword
 from stepwell.stages.late_interaction import LateInteraction
@@ -25,6 +26,7 @@ __all__ = [
     "CrossEncoder",
     "Dedupe",
     "Dense",
+    "Guarded",
     "Hybrid",
     "Keyword",
     "LateInteraction",
