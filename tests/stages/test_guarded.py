@@ -120,25 +120,41 @@ def test_resting_without_a_fallback_is_skipped() -> None:
     assert "resting" in str(result.trace.records[0].error)
 
 
-def test_no_pause_goes_beyond_the_deadline() -> None:
+def test_no_try_begins_after_the_deadline() -> None:
     """With no time left for another pause the stage is given up, though attempts are left."""
-    scorer = Flaky(10**6)
-    result = ask(sw.Guarded(reads(scorer), attempts=10**6), deadline=0.2)
-    assert result.degraded
-    assert scorer.calls < 1000
-    assert result.trace.ms < 5000
+    ends, began = time.monotonic() + 0.3, []
+
+    @sw.stage(name="away")
+    def away(candidates: sw.Candidates) -> sw.Candidates:
+        began.append(time.monotonic())
+        raise ConnectionError
+
+    given = sw.Candidates.of("a", DOCUMENTS, deadline=ends)
+    with pytest.raises(ConnectionError):
+        sw.Guarded(away, attempts=8).run(given)
+    assert 1 <= len(began) < 8
+    assert max(began) < ends
 
 
 def test_a_fallback_is_not_begun_after_the_deadline() -> None:
-    """A re-scoring fallback whose time is over is not run; the order so far stays."""
+    """A re-scoring fallback whose time is over is not run: the failure itself goes on."""
+    ran = []
 
-    def slow(query: str, passages: list[str]) -> list[float]:
+    @sw.stage(name="slow")
+    def slow(candidates: sw.Candidates) -> sw.Candidates:
         time.sleep(0.2)
         raise ConnectionError
 
-    result = ask(sw.Guarded(reads(slow), SECOND), deadline=0.1)
-    assert "second" not in result.hits[0].scores
-    assert result.degraded
+    @sw.stage(name="other")
+    def other(candidates: sw.Candidates) -> sw.Candidates:
+        ran.append(candidates)
+        return candidates
+
+    stage = sw.Guarded(slow, other)
+    with pytest.raises(ConnectionError):
+        stage.run(sw.Candidates.of("a", DOCUMENTS, deadline=time.monotonic() + 0.1))
+    assert not ran
+    assert stage.run(sw.Candidates.of("a", DOCUMENTS)).ids.tolist() == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("error", [sw.InputError, sw.ConfigurationError])
