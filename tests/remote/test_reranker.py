@@ -91,6 +91,17 @@ def test_long_passages_are_cut_at_a_word_and_counted() -> None:
     assert made.cut.tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("api", ["cohere", "llama.cpp"])
+def test_a_blank_passage_is_not_sent(api: str) -> None:
+    """APIs refuse a request for one blank text, so it stays here and scores no more than others."""
+    with serving(api) as server:
+        scorer = RemoteReranker(api, url=server.url, key=SECRET)
+        values = scorer.score(QUERY, [TEXTS[0], " ", TEXTS[2], ""]).values.tolist()
+        assert scorer.score(QUERY, [""]).values.tolist() == [0.0]
+    assert [each["documents"] for each in server.requests] == [[TEXTS[0], TEXTS[2]]]
+    assert values[2] > values[0] >= values[1] == values[3]
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
 def test_what_passes_is_tried_again(status: int) -> None:
     """A failure that may pass is asked again, and the right scores come back."""

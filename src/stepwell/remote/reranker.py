@@ -129,7 +129,7 @@ class RemoteReranker:
 
         Args:
             query: What is asked.
-            passages: Sent in requests of `batch`.
+            passages: Sent in requests of `batch`; a blank one is not sent, and scores lowest.
             stop: Asked before each request; where it has a `deadline`, in `time.monotonic()`
                 seconds, no request outlives it.
 
@@ -144,14 +144,17 @@ class RemoteReranker:
         cut = np.array([len(a) < len(b) for a, b in zip(sent, passages)], dtype=bool)
         values = np.full(len(sent), np.nan, dtype=np.float32)
         deadline: float | None = getattr(stop, "deadline", None)
-        for start in range(0, len(sent), self.batch):
+        # Some APIs refuse a whole request for one blank text.
+        told = np.flatnonzero([bool(text.strip()) for text in sent])
+        for start in range(0, len(told), self.batch):
             if stop is not None and stop():
                 break
-            part = sent[start : start + self.batch]
-            scored = self._scored(query, part, deadline)
+            part = told[start : start + self.batch]
+            scored = self._scored(query, [sent[at] for at in part], deadline)
             if scored is None:
                 break
-            values[start : start + len(part)] = scored
+            values[part] = scored
+        values[~np.isin(np.arange(len(sent)), told)] = _least(values, self.kind)
         return PairScores(values, truncated=int(cut.sum()), windows=len(sent), cut=cut)
 
     def close(self) -> None:
@@ -242,6 +245,12 @@ def _whole(answer: httpx.Response, ends: float) -> bytes:
         if time.monotonic() >= ends:
             raise httpx.ReadTimeout("its answer trickles")
     return b"".join(pieces)
+
+
+def _least(values: Vectors, kind: ScoreKind) -> float:
+    """What a passage without text is worth: no more than any other."""
+    there = values[~np.isnan(values)]
+    return 0.0 if kind == "probability" or not there.size else float(there.min())
 
 
 def _shape(api: str | Shape) -> Shape:
