@@ -206,3 +206,13 @@ def test_28_an_indexed_index_node_finds_its_object_again() -> None:
     assert found.node is child
     assert made.corpus is not None
     made.corpus.close()
+
+
+@pytest.mark.parametrize("query", [None, 5, b"text", QueryBundle(None), QueryBundle(5)])  # type: ignore[arg-type]
+async def test_25_a_query_that_is_no_text_is_a_typed_error(query: Any) -> None:
+    """The retriever refuses what is no text as an InputError, before anything is told or run."""
+    retriever = CascadeRetriever.from_documents(nodes(("str",)))
+    with pytest.raises(InputError, match="must be a string"):
+        retriever.retrieve(query)
+    with pytest.raises(InputError, match="must be a string"):
+        await retriever.aretrieve(query)

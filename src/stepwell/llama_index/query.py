@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from llama_index.core.schema import QueryBundle
+from llama_index.core.schema import QueryBundle, QueryType
 
 from stepwell.documents import Query
 from stepwell.errors import InputError
@@ -45,6 +45,21 @@ class Limits(TypedDict):
     deadline: float | None
 
 
+def checked(query: QueryType) -> QueryType:
+    """The query, if it is one.
+
+    Raises:
+        InputError: It is neither a string nor a bundle, or its text is no string.
+    """
+    text = query.query_str if isinstance(query, QueryBundle) else query
+    if not isinstance(text, str):
+        what = "a query must be a string or a QueryBundle"
+        if text is not query:
+            what = "the text of a query must be a string"
+        raise InputError(f"{what}, not {type(text).__name__}")
+    return query
+
+
 def read_query(
     bundle: QueryBundle, *, k: int | None, filters: FilterSpec = None, deadline: float | None = None
 ) -> tuple[BundleQuery, Limits]:
@@ -59,9 +74,8 @@ def read_query(
     Raises:
         InputError: The bundle is none, its text is not a string, or a filter cannot be honoured.
     """
-    if not isinstance(bundle, QueryBundle):
-        raise InputError(f"a query is a string or a QueryBundle, not {type(bundle).__name__}")
     wanted = parse_filter(filters)
+    checked(bundle)
     if isinstance(bundle, CascadeQuery):
         own = parse_filter(bundle.filters)
         wanted = wanted & own if wanted and own else wanted or own

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -16,6 +17,7 @@ from llama_index.core.schema import (
     MetadataMode,
     NodeWithScore,
     QueryBundle,
+    QueryType,
     TransformComponent,
 )
 
@@ -26,7 +28,7 @@ from stepwell.llama_index.events import dispatcher, report, watched
 from stepwell.llama_index.filters import FilterSpec, parse_filter
 from stepwell.llama_index.keeping import packed
 from stepwell.llama_index.nodes import scored_nodes
-from stepwell.llama_index.query import read_query
+from stepwell.llama_index.query import checked, read_query
 from stepwell.llama_index.recursion import Resolving
 from stepwell.llama_index.stage import as_stage
 from stepwell.result import Result
@@ -34,6 +36,9 @@ from stepwell.result import Result
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
 
+# Without their span: LlamaIndex gives one to the methods that override them.
+_retrieve: Callable[..., list[NodeWithScore]] = inspect.unwrap(BaseRetriever.retrieve)
+_aretrieve: Callable[..., Awaitable[list[NodeWithScore]]] = inspect.unwrap(BaseRetriever.aretrieve)
 _OF_THE_CORPUS = ("encoder", "analyzer", "vectors")
 
 
@@ -169,6 +174,18 @@ class CascadeRetriever(Resolving):
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
+
+    def retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """Answer a string or a bundle.
+
+        Raises:
+            InputError: It is neither, or its text is no string.
+        """
+        return _retrieve(self, checked(str_or_query_bundle))
+
+    async def aretrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """`retrieve` without blocking the event loop."""
+        return await _aretrieve(self, checked(str_or_query_bundle))
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         cascade, ask = self._plan(query_bundle)
