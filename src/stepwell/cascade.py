@@ -19,6 +19,7 @@ from stepwell.attempt import (
     passed_record,
     raised,
 )
+from stepwell.budget import Budget
 from stepwell.candidates import Candidates, Dropped
 from stepwell.documents import Document, Query
 from stepwell.driving import Walk, drive, drive_async, drive_many
@@ -75,6 +76,7 @@ class Cascade:
         self.stages = tuple(stages)
         self.name = name
         self.on_failure = dict(on_failure or {})
+        self._budget = Budget()
         _check_stages(self.stages, self.on_failure)
 
     @classmethod
@@ -251,10 +253,12 @@ class Cascade:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
                 records.append(passed_record(stage, position, status, idle or skipped, candidates))
                 continue
-            outcome = yield stage, candidates
+            budget = self._budget.of(self.stages[position:], candidates)
+            outcome = yield stage, _within(candidates, budget)
             after = outcome.value
             if isinstance(after, Exception):
                 record = failed_record(stage, position, candidates, after, outcome.ms)
+                record = replace(record, budget_ms=_ms(budget))
                 records.append(record)
                 if self._raises(stage, candidates, after):
                     raise _raised(record, after, records)
@@ -262,10 +266,10 @@ class Cascade:
                 log.warning("stage %r failed with %s and was skipped", stage.name, kind)
                 continue
             decides = bool(getattr(stage, "decides", False))
-            records.append(
-                record_of(stage.name, position, candidates, after, outcome.ms, decides=decides)
-            )
-            candidates = _passed_on(stage, after)
+            self._budget.learn(stage, candidates, after, outcome.ms / 1e3)
+            record = record_of(stage.name, position, candidates, after, outcome.ms, decides=decides)
+            records.append(replace(record, budget_ms=_ms(budget)))
+            candidates = replace(_passed_on(stage, after), deadline=candidates.deadline)
         return candidates, records
 
     def _raises(self, stage: Stage, candidates: Candidates, error: Exception) -> bool:
@@ -313,6 +317,15 @@ def _nothing_recalled(stage: Stage, candidates: Candidates, records: list[StageR
     """Why a stage that cannot recall has nothing to do after a recall that failed."""
     failed = candidates.fresh and any(record.status == "failed" for record in records)
     return "nothing was recalled" if failed and not isinstance(stage, Recalls) else ""
+
+
+def _within(candidates: Candidates, budget: float | None) -> Candidates:
+    """The candidates as a stage is given them that may spend this many seconds."""
+    return candidates if budget is None else replace(candidates, deadline=time.monotonic() + budget)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
 
 
 def _late(stage: Stage, candidates: Candidates) -> str:

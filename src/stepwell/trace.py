@@ -33,6 +33,7 @@ class StageRecord:
         decides: Whether what it drops stays dropped, see `stepwell.stage.Decides`.
         notes: What it reported, such as `truncated`.
         children: Records of stages inside it (the arms of a hybrid, a nested cascade).
+        budget_ms: Milliseconds that it might take; None without a deadline.
     """
 
     name: str
@@ -49,6 +50,7 @@ class StageRecord:
     decides: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     children: tuple[StageRecord, ...] = ()
+    budget_ms: float | None = None
 
     @property
     def degraded(self) -> bool:
@@ -64,6 +66,7 @@ class StageRecord:
             "n_in": self.n_in,
             "n_out": self.n_out,
             "ms": round(self.ms, 3),
+            **({"budget_ms": round(self.budget_ms, 3)} if self.budget_ms is not None else {}),
             **({"reason": self.reason} if self.reason else {}),
             **({"notes": dict(self.notes)} if self.notes else {}),
             **({"children": [c.to_dict() for c in self.children]} if self.children else {}),
@@ -222,6 +225,8 @@ def record_of(
 def _rows(records: tuple[StageRecord, ...], indent: str) -> Any:
     for record in records:
         facts = [f"{key}={value}" for key, value in record.notes.items()]
+        if record.budget_ms is not None:
+            facts.insert(0, f"budget={record.budget_ms:.0f}ms")
         remarks = ", ".join([*([record.reason] if record.reason else []), *facts])
         yield (indent + record.name, record.status, record.n_in, record.n_out, record.ms, remarks)
         yield from _rows(record.children, indent + "  ")

@@ -118,8 +118,15 @@ def test_same_order_as_the_ensemble(words: BaseRetriever, weights: tuple[float, 
 
 
 def _fusion(arms: Sequence[Any], mode: str, **options: Any) -> QueryFusionRetriever:
+    # With use_async it leaves an event loop open at each call.
     return QueryFusionRetriever(
-        list(arms), llm=MockLLM(), num_queries=1, similarity_top_k=40, mode=mode, **options
+        list(arms),
+        llm=MockLLM(),
+        num_queries=1,
+        similarity_top_k=40,
+        mode=mode,
+        use_async=False,
+        **options,
     )
 
 

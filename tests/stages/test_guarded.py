@@ -212,7 +212,7 @@ def test_a_wrapped_stage_is_still_a_stage() -> None:
         assert other.breaker.allows()
         assert ask(other).ids == ["0", "1"]
     assert stage.guards
-    assert repr(stage).startswith("Guarded(TopK(")
+    assert repr(stage) == "Guarded('top-k', 'other', attempts=1)"
 
 
 def test_columns_of_a_fallback_must_be_its_own() -> None:

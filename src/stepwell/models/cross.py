@@ -88,7 +88,8 @@ class EmbeddedScorer:
         model = self._model()
         ids, _ = windows(model.tokenizer, query, length=QUERY_LENGTH)
         asked = model.states(ids[0], keep=True).astype(np.float32)
-        size = 4 * cores()
+        # Small steps where time is short: one is the most that a deadline can be overrun by.
+        size = (1 if stop is not None else 4) * cores()
 
         def work(text: str) -> tuple[float, bool, int]:
             return self._best(model, asked, text)

@@ -12,7 +12,7 @@ from stepwell.errors import ConfigurationError
 from stepwell.models.loading import Backend, ScorerSpec, load_scorer
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates
-from stepwell.stages.vectors import late, stop_at
+from stepwell.stages.stopping import late, stop_at
 
 
 class CrossEncoder:
@@ -66,14 +66,15 @@ class CrossEncoder:
             return candidates.top(self.k)
         read = candidates.source.get_many(candidates.ids[: self.depth].tolist())
         there = [at for at, document in enumerate(read) if document is not None]
+        stop = stop_at(candidates.deadline)
         made = self.scorer.score(
             candidates.query.text,
             [document.text for document in read if document is not None],
-            stop=stop_at(candidates.deadline),
+            stop=stop,
         )
         values = np.full(len(candidates), np.nan)
         values[there] = made.values
-        notes = late(values, candidates, there=there)
+        notes = late(values, candidates, stop, there=there)
         if not notes and np.isnan(values[there]).any():
             raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
         if made.truncated:

@@ -84,8 +84,8 @@ class Guarded:
         return first if self.fallback is None else (*first, self.fallback)
 
     def __repr__(self) -> str:
-        other = f", {self.fallback!r}" if self.fallback is not None else ""
-        return f"Guarded({self.stage!r}{other}, attempts={self.attempts})"
+        other = f", {self.fallback.name!r}" if self.fallback is not None else ""
+        return f"Guarded({self.stage.name!r}{other}, attempts={self.attempts})"
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Run, as far as the stage may be tried now."""

@@ -13,7 +13,7 @@ from stepwell.models.protocols import Kind, TokenEncoder, Vectors
 from stepwell.stages import blends
 from stepwell.stages.cache import ContentCache
 from stepwell.stages.needs import need_candidates
-from stepwell.stages.vectors import late, stop_at
+from stepwell.stages.stopping import late, stop_at
 
 CACHE_BYTES = 256 * 2**20
 
@@ -73,16 +73,17 @@ class LateInteraction:
     def _scored(self, candidates: Candidates, query: Vectors) -> Candidates:
         documents = candidates.documents()
         there = [at for at, document in enumerate(documents) if document is not None]
+        stop = stop_at(candidates.deadline)
         passages = self._cache.fetch(
             [document.text for document in documents if document is not None],
             lambda texts: self._tokens(texts, "passage"),
-            stop=stop_at(candidates.deadline),
+            stop=stop,
         )
         values = np.full(len(candidates), np.nan)
         for at, passage in zip(there, passages):
             if passage is not None:
                 values[at] = max_sim(query, passage)
-        notes = late(values, candidates, there=there)
+        notes = late(values, candidates, stop, there=there)
         return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
 
     def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:

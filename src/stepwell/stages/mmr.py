@@ -8,7 +8,8 @@ from stepwell.candidates import Candidates, Scores, check_blend, check_k, min_ma
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_candidates, need_vectors
-from stepwell.stages.vectors import PassageVectors, Stored, late
+from stepwell.stages.stopping import late, stop_at
+from stepwell.stages.vectors import PassageVectors, Stored
 
 
 class MMR:
@@ -54,8 +55,9 @@ class MMR:
     def run(self, candidates: Candidates, /) -> Candidates:
         """Pick; what is not picked follows in its order, as the next in line."""
         need_candidates(candidates, self.name)
-        vectors = self._passages.of(candidates)
-        notes = late(vectors[:, 0], candidates)
+        stop = stop_at(candidates.deadline)
+        vectors = self._passages.of(candidates, stop=stop)
+        notes = late(vectors[:, 0], candidates, stop)
         # What has no vector (deleted, or late) looks new to everything: it must not be picked.
         known = np.flatnonzero(~np.isnan(vectors[:, 0]))
         k = len(known) if self.k is None else min(self.k, len(known))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -17,6 +15,7 @@ from stepwell.models.checks import checked_vectors
 from stepwell.models.loading import EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder, Kind, Vectors
 from stepwell.stages.cache import ContentCache
+from stepwell.stages.stopping import Stop, late, stop_at
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -64,7 +63,7 @@ class PassageVectors:
         made: dict[str | None, Vectors] = dict(zip(texts, rows))
         return [made.get(text) for text in asked]
 
-    def of(self, candidates: Candidates) -> Vectors:
+    def of(self, candidates: Candidates, *, stop: Stop | None = None) -> Vectors:
         """(n, d) float32 unit rows; NaN for a document that is gone, or left at the deadline."""
         rows = np.full((len(candidates), self.encoder.dimension), np.nan, dtype=np.float32)
         if self.stored is not None:
@@ -72,16 +71,18 @@ class PassageVectors:
         # A corpus that may not be written keeps no new vector, so it may lack some.
         lacking = np.flatnonzero(np.isnan(rows[:, 0]))
         if lacking.size:
-            self._fill(rows, lacking, candidates)
+            self._fill(rows, lacking, candidates, stop)
         return rows
 
-    def _fill(self, rows: Vectors, lacking: NDArray[np.intp], candidates: Candidates) -> None:
+    def _fill(
+        self, rows: Vectors, lacking: NDArray[np.intp], candidates: Candidates, stop: Stop | None
+    ) -> None:
         documents = candidates.source.get_many(candidates.ids[lacking].tolist())
         there = [(at, doc.text) for at, doc in zip(lacking.tolist(), documents) if doc]
         made = self._cache.fetch(
             [text for _, text in there],
             lambda texts: list(encode(self.encoder, texts, kind="passage")),
-            stop=stop_at(candidates.deadline),
+            stop=stop,
         )
         for (at, _), row in zip(there, made):
             if row is not None:
@@ -91,8 +92,9 @@ class PassageVectors:
         self, candidates: Candidates, query: Vectors, name: str, *, blend: float = 1.0
     ) -> Candidates:
         """The candidates by the cosine of their vector with the query's."""
-        values = (self.of(candidates) @ query).astype(np.float64)
-        return candidates.scored(name, values, blend=blend).noted(**late(values, candidates))
+        stop = stop_at(candidates.deadline)
+        values = (self.of(candidates, stop=stop) @ query).astype(np.float64)
+        return candidates.scored(name, values, blend=blend).noted(**late(values, candidates, stop))
 
 
 def _read(stored: Stored, candidates: Candidates, rows: Vectors) -> None:
@@ -133,51 +135,6 @@ def encode(encoder: Encoder, texts: Sequence[str], *, kind: Kind) -> Vectors:
     """
     rows = encoder.encode(texts, kind=kind)
     return checked_vectors(rows, rows=len(texts), dimension=encoder.dimension, name=encoder.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Whether a deadline is over, as a question to ask again.
-
-    Attributes:
-        deadline: `time.monotonic()` seconds; what waits for others waits no longer than that.
-    """
-
-    deadline: float
-
-    def __call__(self) -> bool:
-        """Whether it is over."""
-        return time.monotonic() >= self.deadline
-
-
-def stop_at(deadline: float | None) -> Stop | None:
-    """The question for this deadline; None without one."""
-    return None if deadline is None else Stop(deadline)
-
-
-def late(
-    values: NDArray[np.floating[Any]],
-    candidates: Candidates,
-    *,
-    there: Sequence[int] | None = None,
-) -> dict[str, int]:
-    """The note of a stage that left candidates unscored at the deadline; empty if it left none.
-
-    Args:
-        values: (n,) one a candidate, NaN where unscored.
-        candidates: A document that is gone was not left by the deadline.
-        there: Which candidates were to be scored and are there, if that is known already.
-    """
-    stop = stop_at(candidates.deadline)
-    unscored = np.isnan(values)
-    if stop is None or not unscored.any() or not stop():
-        return {}
-    if there is None:
-        documents = candidates.source.get_many(candidates.ids[unscored].tolist())
-        left = sum(document is not None for document in documents)
-    else:
-        left = int(unscored[there].sum())
-    return {"unscored": left} if left else {}
 
 
 def _encoder(stored: Stored | None, spec: EncoderSpec) -> Encoder:
