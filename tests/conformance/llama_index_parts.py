@@ -29,6 +29,13 @@ from llama_index.core.schema import (
 from stepwell.models import load_encoder
 
 QUESTION = "split a string into a list of words"
+QUESTIONS = (
+    QUESTION,
+    "join two lists",
+    "write an object as text to a file",
+    "the place of a value in a list",
+    "does a string begin with another one",
+)
 
 
 @cache

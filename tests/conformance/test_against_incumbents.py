@@ -1,4 +1,4 @@
-"""The incumbents of both frameworks beside Stepwell: one corpus, one embedding, one cross-encoder.
+"""LangChain's incumbents beside Stepwell: one corpus, one embedding, one cross-encoder.
 
 Where two do the same by definition they must agree. Where an incumbent loses something, the test
 says so of the incumbent as well, and fails when a new version of it no longer does.
@@ -6,45 +6,35 @@ says so of the incumbent as well, and fails when a new version of it no longer d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever, EnsembleRetriever
 from langchain_classic.retrievers.document_compressors import CrossEncoderReranker
-from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
+from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
-from llama_index.core import Settings, VectorStoreIndex
-from llama_index.core.llms import MockLLM
-from llama_index.core.retrievers import QueryFusionRetriever
-from llama_index.core.schema import NodeWithScore, TextNode
+from pydantic import ValidationError
 
 import stepwell as sw
-import stepwell.langchain as lc
-import stepwell.llama_index as li
-from tests.conformance.langchain_parts import QUERY, documents, memory_store
-from tests.models import tiny
+from stepwell.langchain import CascadeCompressor, CascadeRetriever, as_embeddings, as_stage
+from tests.conformance.langchain_parts import QUERY, Recorder, documents, memory_store
 
-pytest.importorskip("sentence_transformers", reason="the incumbents' rerankers run on it")
+if TYPE_CHECKING:
+    from pathlib import Path
 
-from llama_index.core.postprocessor import SentenceTransformerRerank
-from sentence_transformers import CrossEncoder
+    from sentence_transformers import CrossEncoder
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.saved(tmp_path_factory.mktemp("cross-encoder"), "bert")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> CrossEncoder:
-    """One cross-encoder for all of them: tiny, random weights, scores that differ."""
-    return CrossEncoder(str(folder), device="cpu")
+QUERIES = (
+    QUERY,
+    "the smallest item of a heap",
+    "write an object as text to a file",
+    "wrap lines to a width",
+    "how much space is free on the disk",
+)
 
 
 class Read(BaseCrossEncoder):
@@ -57,154 +47,218 @@ class Read(BaseCrossEncoder):
         return self.model.predict(text_pairs)
 
 
-def compression(model: CrossEncoder, retriever: Any, *, n: int = 5) -> BaseRetriever:
-    reranker = CrossEncoderReranker(model=Read(model), top_n=n)
-    return ContextualCompressionRetriever(base_compressor=reranker, base_retriever=retriever)
+def by_vectors(k: int) -> BaseRetriever:
+    return memory_store().as_retriever(search_kwargs={"k": k})
 
 
-def reranked(model: CrossEncoder, recall: sw.Stage, *, n: int = 5) -> sw.Cascade:
+def compression(model: BaseCrossEncoder, *, n: int = 5) -> BaseRetriever:
+    """Twenty by vectors, of which the model keeps n, as LangChain's documentation builds it."""
+    return ContextualCompressionRetriever(
+        base_compressor=CrossEncoderReranker(model=model, top_n=n), base_retriever=by_vectors(20)
+    )
+
+
+def reranked(model: CrossEncoder, *, n: int = 5) -> sw.Cascade:
+    """The same, of Stepwell's stages."""
+    recall = as_stage(memory_store(), k=20)
     return sw.Cascade([recall, sw.CrossEncoder(model, k=n, blend=1.0)])
 
 
+def hybrid(retrievers: Sequence[BaseRetriever], **options: Any) -> sw.Cascade:
+    """What stands in an EnsembleRetriever's place."""
+    stages = [as_stage(each, name=str(at), k=15) for at, each in enumerate(retrievers)]
+    return sw.Cascade([sw.Hybrid(stages, fusion="rrf", **options)])
+
+
 @pytest.fixture(scope="module")
-def words() -> Iterator[BaseRetriever]:
-    """BM25 over the documents, as a retriever of LangChain."""
+def both() -> Iterator[list[BaseRetriever]]:
+    """Fifteen by vectors and fifteen by BM25, as two retrievers."""
     with sw.Corpus.temporary(encoder=None) as corpus:
         corpus.add([sw.Document(str(each.id), each.page_content) for each in documents()])
-        yield lc.CascadeRetriever(cascade=sw.Cascade([sw.BM25(corpus)]), k=15)
-
-
-@pytest.fixture(scope="module")
-def index() -> VectorStoreIndex:
-    nodes = [TextNode(id_=str(each.id), text=each.page_content) for each in documents()]
-    return VectorStoreIndex(nodes, embed_model=li.as_embedding())
-
-
-@pytest.fixture(scope="module")
-def arms(index: VectorStoreIndex) -> Iterator[list[Any]]:
-    """A retriever by vectors, and one by words that knows half of the documents."""
-    with sw.Corpus.temporary(encoder=None) as corpus:
-        half = [each for at, each in enumerate(documents()) if at % 2]
-        corpus.add([sw.Document(str(each.id), each.page_content) for each in half])
-        lexical = li.CascadeRetriever(sw.Cascade([sw.BM25(corpus)]), k=15, detail_key=None)
-        yield [index.as_retriever(similarity_top_k=15), lexical]
-
-
-def by_vectors(k: int) -> BaseRetriever:
-    return memory_store().as_retriever(search_kwargs={"k": k})
+        words = CascadeRetriever(cascade=sw.Cascade([sw.BM25(corpus)]), k=15)
+        yield [by_vectors(15), words]
 
 
 # -- where they agree by definition -----------------------------------------------------------
 
 
-def test_same_order_as_contextual_compression(model: CrossEncoder) -> None:
-    """Recall of twenty, the model's order alone, five kept: both give the same documents."""
-    theirs = compression(model, by_vectors(20)).invoke(QUERY)
-    ours = reranked(model, lc.as_stage(memory_store(), k=20)).search(QUERY)
+@pytest.mark.parametrize("query", QUERIES)
+def test_same_order_as_contextual_compression(reader: CrossEncoder, query: str) -> None:
+    """Twenty recalled, the model's order alone, five kept: the same documents by equal scores."""
+    theirs = compression(Read(reader)).invoke(query)
+    ours = reranked(reader).search(query)
     assert ours.ids == [each.id for each in theirs]
-
-
-@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.8, 0.2)])
-def test_same_order_as_the_ensemble(words: BaseRetriever, weights: tuple[float, float]) -> None:
-    """Weighted reciprocal ranks with 60: their order never puts a lower score of ours first."""
-    both = [by_vectors(15), words]
-    theirs = EnsembleRetriever(retrievers=both, weights=list(weights)).invoke(QUERY)
-    stages = [lc.as_stage(each, name=str(at), k=15) for at, each in enumerate(both)]
-    ours = sw.Cascade([sw.Hybrid(stages, weights=weights, fusion="rrf")]).search(QUERY)
-    score = {hit.id: hit.score for hit in ours.hits}
-    assert sorted(score) == sorted(str(each.id) for each in theirs)
-    along = [score[str(each.id)] for each in theirs]
-    assert (np.diff(along) <= 1e-12).all()
-
-
-def _fusion(arms: Sequence[Any], mode: str, **options: Any) -> QueryFusionRetriever:
-    # With use_async it leaves an event loop open at each call.
-    return QueryFusionRetriever(
-        list(arms),
-        llm=MockLLM(),
-        num_queries=1,
-        similarity_top_k=40,
-        mode=mode,
-        use_async=False,
-        **options,
-    )
-
-
-def _hybrid(arms: Sequence[Any], **options: Any) -> sw.Hybrid:
-    stages = [li.as_stage(each, name=str(at), k=15) for at, each in enumerate(arms)]
-    return sw.Hybrid(stages, **options)
-
-
-@pytest.mark.parametrize("weights", [[0.5, 0.5], [0.9, 0.1]])
-def test_same_scores_as_relative_score_fusion(arms: list[Any], weights: list[float]) -> None:
-    """A weighted sum of scores moved to 0 to 1 is what both mean; every score agrees."""
-    theirs = _fusion(arms, "relative_score", retriever_weights=weights).retrieve(QUERY)
-    ours = sw.Cascade([_hybrid(arms, weights=weights)]).search(QUERY)
-    expected = {each.node_id: each.score for each in theirs}
-    assert {hit.id: hit.score for hit in ours.hits} == pytest.approx(expected, abs=1e-9)
-
-
-def test_same_scores_as_reciprocal_rerank(arms: list[Any]) -> None:
-    """They count ranks from 0 and sum, we count from 1 and take the mean: at 59 both agree."""
-    theirs = _fusion(arms, "reciprocal_rerank").retrieve(QUERY)
-    ours = sw.Cascade([_hybrid(arms, fusion="rrf", k_rrf=59)]).search(QUERY)
-    expected = {each.node_id: (each.score or 0) / 2 for each in theirs}
-    assert {hit.id: hit.score for hit in ours.hits} == pytest.approx(expected, abs=1e-12)
-
-
-def test_same_order_as_fusion_with_a_reranker(
-    folder: Path, model: CrossEncoder, arms: list[Any]
-) -> None:
-    """Fused recall, then the model alone: the same nodes in the same order, by the same scores."""
-    fused = _fusion(arms, "relative_score").retrieve(QUERY)
-    reranker = SentenceTransformerRerank(model=str(folder), top_n=5, device="cpu")
-    theirs = reranker.postprocess_nodes(fused, query_str=QUERY)
-    ours = sw.Cascade([_hybrid(arms), sw.CrossEncoder(model, k=5, blend=1.0)]).search(QUERY)
-    assert ours.ids == [each.node_id for each in theirs]
     logits = np.array([hit.scores["cross-encoder"] for hit in ours.hits])
-    given = [each.score for each in theirs]
+    given = Read(reader).score([(query, each.page_content) for each in theirs])
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(given, abs=1e-5)
 
 
-# -- what LangChain's lose --------------------------------------------------------------------
+def test_same_order_in_the_rerankers_place(reader: CrossEncoder) -> None:
+    """A CascadeCompressor where CrossEncoderReranker stood gives the same documents."""
+    cascade = sw.Cascade([sw.CrossEncoder(reader, k=5, blend=1.0)])
+    for query in QUERIES:
+        ours = ContextualCompressionRetriever(
+            base_compressor=CascadeCompressor(top_n=5, cascade=cascade),
+            base_retriever=by_vectors(20),
+        )
+        theirs = compression(Read(reader)).invoke(query)
+        assert [each.id for each in ours.invoke(query)] == [each.id for each in theirs]
 
 
-def test_scores_are_kept_where_compression_drops_them(model: CrossEncoder) -> None:
-    """CrossEncoderReranker returns no score at all; here each document has it, by stage too."""
-    theirs = compression(model, by_vectors(20)).invoke(QUERY)
-    assert [each.metadata for each in theirs] == [_given(each).metadata for each in theirs]
-    ours = lc.CascadeRetriever(cascade=reranked(model, lc.as_stage(memory_store(), k=20)))
-    for found in ours.invoke(QUERY):
+def test_same_order_as_langchains_own_wrapper(reader: CrossEncoder, reader_folder: Path) -> None:
+    """HuggingFaceCrossEncoder over the saved model, as documented, ranks as our stage does."""
+    wrappers = pytest.importorskip(
+        "langchain_community.cross_encoders", reason="needs langchain-community"
+    )
+    model = wrappers.HuggingFaceCrossEncoder(
+        model_name=str(reader_folder), model_kwargs={"device": "cpu"}
+    )
+    for query in QUERIES:
+        theirs = compression(model).invoke(query)
+        assert reranked(reader).search(query).ids == [each.id for each in theirs]
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.8, 0.2)])
+@pytest.mark.parametrize("query", QUERIES)
+def test_same_order_as_the_ensemble(
+    both: list[BaseRetriever], query: str, weights: tuple[float, float]
+) -> None:
+    """Weighted reciprocal ranks with 60: the same documents, in the order of our scores.
+
+    Only documents of one score may change places: which of them is first, neither defines.
+    """
+    theirs = EnsembleRetriever(retrievers=both, weights=list(weights)).invoke(query)
+    ours = hybrid(both, weights=weights).search(query)
+    score = {hit.id: hit.score for hit in ours.hits}
+    assert sorted(score) == sorted(str(each.id) for each in theirs)
+    assert (np.diff([score[str(each.id)] for each in theirs]) <= 1e-12).all()
+
+
+# -- what ContextualCompressionRetriever and CrossEncoderReranker lose ------------------------
+
+
+def test_scores_are_kept_where_the_reranker_drops_them(reader: CrossEncoder) -> None:
+    """CrossEncoderReranker returns no score; here each document has it, and that of each stage."""
+    given = {each.id: each.metadata for each in documents()}
+    for found in compression(Read(reader)).invoke(QUERY):
+        assert found.metadata == given[found.id]
+    for found in CascadeRetriever(cascade=reranked(reader)).invoke(QUERY):
         assert set(found.metadata["stepwell"]["scores"]) == {"InMemoryVectorStore", "cross-encoder"}
         assert type(found.metadata["relevance_score"]) is float
 
 
-def test_k_of_a_call_does_not_narrow_the_recall(model: CrossEncoder) -> None:
-    """There k=2 reaches the recall, so only two are ever read; here two of twenty are answered."""
-    best = [each.id for each in compression(model, by_vectors(20)).invoke(QUERY)[:2]]
-    narrowed = compression(model, by_vectors(20)).invoke(QUERY, k=2)
-    assert [each.id for each in narrowed] != best
-    ours = lc.CascadeRetriever(cascade=reranked(model, lc.as_stage(memory_store(), k=20)))
-    assert [each.id for each in ours.invoke(QUERY, k=2)] == best
+def test_the_reranking_is_seen_by_callbacks(reader: CrossEncoder) -> None:
+    """There callbacks hear of two retrievers and of no reranking; here of each stage."""
+    theirs, ours = Recorder(), Recorder()
+    compression(Read(reader)).invoke(QUERY, {"callbacks": [theirs]})
+    assert [kind for kind, _ in theirs.events] == ["start", "start", "end", "end"]
+    CascadeRetriever(cascade=reranked(reader)).invoke(QUERY, {"callbacks": [ours]})
+    told = [(each["data"]["name"], each["data"]["n_out"]) for each in ours.of("custom")]
+    assert told == [("InMemoryVectorStore", 20), ("cross-encoder", 5)]
 
 
-def test_k_of_a_call_reaches_the_ensembles_replacement(words: BaseRetriever) -> None:
+def test_k_of_a_call_does_not_narrow_the_recall(reader: CrossEncoder) -> None:
+    """There k=2 reaches the recall, and the model reads two; here two of the twenty it read."""
+    theirs, ours = compression(Read(reader)), CascadeRetriever(cascade=reranked(reader))
+    best = {query: [each.id for each in theirs.invoke(query)[:2]] for query in QUERIES}
+    narrowed = {query: [each.id for each in theirs.invoke(query, k=2)] for query in QUERIES}
+    for query, ids in narrowed.items():
+        assert set(ids) == {each.id for each in memory_store().similarity_search(query, k=2)}
+    assert narrowed != best
+    assert {query: [each.id for each in ours.invoke(query, k=2)] for query in QUERIES} == best
+
+
+def test_the_end_of_a_long_passage_is_read(reader: CrossEncoder) -> None:
+    """Their reranker reads the beginning of a passage and says nothing; ours reads on."""
+    head = "a short note on folders and files. " * 40
+    texts = [head + each.page_content for each in documents()[::4]]
+    cascade = sw.Cascade([sw.CrossEncoder(reader, blend=1.0)])
+    spread = []
+    for query in QUERIES:
+        assert np.ptp(Read(reader).score([(query, text) for text in texts])) < 1e-5
+        result = cascade.rank(query, [sw.Document(str(at), text) for at, text in enumerate(texts)])
+        spread.append(np.ptp([hit.scores["cross-encoder"] for hit in result.hits]))
+        assert result.trace.records[0].notes["windows"] > len(texts)
+    assert max(spread) > 1e-2
+
+
+def test_a_model_that_returns_nan_is_an_error(reader: CrossEncoder) -> None:
+    """CrossEncoderReranker sorts among NaN and answers out of order; here that is an error."""
+
+    class Broken(Read):
+        def score(self, text_pairs: list[tuple[str, str]]) -> Any:
+            scores = super().score(text_pairs)
+            scores[1::3] = np.nan
+            return scores
+
+    broken = Broken(reader)
+    found = compression(broken, n=20).invoke(QUERY)
+    scores = Read(reader).score([(QUERY, each.page_content) for each in found])
+    whole = [each.id for each in memory_store().similarity_search(QUERY, k=20)]
+    sane = [score for each, score in zip(found, scores) if whole.index(each.id) % 3 != 1]
+    assert sane != sorted(sane, reverse=True)
+
+    def read(query: str, passages: list[str]) -> Any:
+        return broken.score([(query, passage) for passage in passages])
+
+    with pytest.raises(sw.ConfigurationError, match="NaN"):
+        sw.Cascade([as_stage(memory_store(), k=20), sw.CrossEncoder(read)]).search(QUERY)
+
+
+def test_a_misspelt_argument_is_an_error(reader: CrossEncoder) -> None:
+    """There an argument that does not exist is dropped without a word; here it is an error."""
+    compressor = CrossEncoderReranker(model=Read(reader))
+    options: dict[str, Any] = {"filters": {"module": "json"}}
+    made = ContextualCompressionRetriever(
+        base_compressor=compressor, base_retriever=by_vectors(20), **options
+    )
+    assert not hasattr(made, "filters")
+    with pytest.raises(ValidationError, match="filters"):
+        CascadeRetriever(cascade=reranked(reader), **options)
+
+
+# -- what EnsembleRetriever loses -------------------------------------------------------------
+
+
+def test_scores_and_ranks_are_kept_where_the_ensemble_drops_them(both: list[BaseRetriever]) -> None:
+    """EnsembleRetriever returns no fused score; here it is there, with each arm's rank."""
+    # Arms whose documents carry nothing but their own metadata.
+    bare = [by_vectors(15), by_vectors(5)]
+    given = {each.id: each.metadata for each in documents()}
+    for found in EnsembleRetriever(retrievers=bare).invoke(QUERY):
+        assert found.metadata == given[found.id]
+    for each in (bare, both):
+        first = CascadeRetriever(cascade=hybrid(each)).invoke(QUERY)[0]
+        assert first.metadata["relevance_score"] == first.metadata["stepwell"]["scores"]["hybrid"]
+        assert set(first.metadata["stepwell"]["ranks"]) == {"0", "1", "hybrid"}
+
+
+def test_k_of_a_call_counts(both: list[BaseRetriever]) -> None:
     """EnsembleRetriever swallows k; a cascade answers as many as asked."""
-    both = [by_vectors(15), words]
     assert len(EnsembleRetriever(retrievers=both).invoke(QUERY, k=2)) > 2
-    stages = [lc.as_stage(each, name=str(at)) for at, each in enumerate(both)]
-    ours = lc.CascadeRetriever(cascade=sw.Cascade([sw.Hybrid(stages, fusion="rrf")]))
-    assert len(ours.invoke(QUERY, k=2)) == 2
+    assert len(CascadeRetriever(cascade=hybrid(both)).invoke(QUERY, k=2)) == 2
+
+
+def test_a_filter_of_a_call_holds() -> None:
+    """EnsembleRetriever swallows a filter and answers what it excludes; here none of that comes."""
+    stores = [by_vectors(15), by_vectors(5)]
+
+    def only(document: Document) -> bool:
+        return document.metadata["module"] == "json"
+
+    theirs = EnsembleRetriever(retrievers=stores).invoke(QUERY, filter=only)
+    assert not all(only(each) for each in theirs)
+    ours = CascadeRetriever(cascade=hybrid(stores)).invoke(QUERY, filter={"module": "json"})
+    assert ours
+    assert all(only(each) for each in ours)
 
 
 def test_two_documents_of_one_text_are_two() -> None:
     """EnsembleRetriever takes equal texts for one document and loses an id; here the id counts."""
     twins = [Document(id=id, page_content="copy a tree of folders") for id in ("mine", "yours")]
-    store = InMemoryVectorStore.from_documents(twins, lc.as_embeddings())
-    theirs = EnsembleRetriever(retrievers=[store.as_retriever()]).invoke(QUERY)
-    assert len(theirs) == 1
-    ours = sw.Cascade([sw.Hybrid([lc.as_stage(store)], fusion="rrf")]).search(QUERY)
-    assert sorted(ours.ids) == ["mine", "yours"]
+    store = InMemoryVectorStore.from_documents(twins, as_embeddings())
+    assert len(EnsembleRetriever(retrievers=[store.as_retriever()]).invoke(QUERY)) == 1
+    assert sorted(hybrid([store.as_retriever()]).search(QUERY).ids) == ["mine", "yours"]
 
 
 class Down(BaseRetriever):
@@ -216,95 +270,9 @@ class Down(BaseRetriever):
 
 def test_one_arm_down_does_not_take_the_answer_down() -> None:
     """EnsembleRetriever raises when one arm does; here the other answers, marked degraded."""
-    both = [by_vectors(5), Down()]
+    arms = [by_vectors(5), Down()]
     with pytest.raises(ConnectionError):
-        EnsembleRetriever(retrievers=both).invoke(QUERY)
-    stages = [lc.as_stage(each, name=str(at)) for at, each in enumerate(both)]
-    result = sw.Cascade([sw.Hybrid(stages, fusion="rrf")]).search(QUERY, k=5)
+        EnsembleRetriever(retrievers=arms).invoke(QUERY)
+    result = hybrid(arms).search(QUERY, k=5)
     assert len(result.ids) == 5
     assert result.degraded
-
-
-def test_the_end_of_a_long_passage_is_read(model: CrossEncoder) -> None:
-    """Their reranker scores a passage by its beginning alone and does not say so; ours reads on."""
-    head = "a short note on folders and files. " * 14
-    long, other = head + QUERY, head + "the cat sleeps in the kitchen"
-    given = [Document(id="long", page_content=long), Document(id="other", page_content=other)]
-    first, second = Read(model).score([(QUERY, each.page_content) for each in given])
-    assert first == second
-    stage = sw.CrossEncoder(model, blend=1.0)
-    result = sw.Cascade([stage]).rank(
-        QUERY, [sw.Document(str(d.id), d.page_content) for d in given]
-    )
-    one, two = (hit.scores["cross-encoder"] for hit in result.hits)
-    assert one != two
-    assert result.trace.records[0].notes["windows"] > 2
-
-
-# -- what LlamaIndex's lose -------------------------------------------------------------------
-
-
-def test_the_callers_nodes_are_left_alone(folder: Path, index: VectorStoreIndex) -> None:
-    """SentenceTransformerRerank writes its scores into the nodes it is given; ours into none."""
-    given = index.as_retriever(similarity_top_k=5).retrieve(QUERY)
-    before = [each.score for each in given]
-    reranker = SentenceTransformerRerank(model=str(folder), top_n=2, device="cpu")
-    reranker.postprocess_nodes(given, query_str=QUERY)
-    assert [each.score for each in given] != before
-    fresh = index.as_retriever(similarity_top_k=5).retrieve(QUERY)
-    ours = li.CascadePostprocessor(cascade=sw.Cascade([sw.CrossEncoder(str(folder), k=2)]))
-    assert ours.postprocess_nodes(fresh, query_str=QUERY)
-    assert [each.score for each in fresh] == before
-
-
-def test_scores_are_plain_numbers(folder: Path, index: VectorStoreIndex) -> None:
-    """SentenceTransformerRerank leaves a numpy number, which JSON refuses; ours is a float."""
-    given = index.as_retriever(similarity_top_k=5).retrieve(QUERY)
-    reranker = SentenceTransformerRerank(model=str(folder), top_n=2, device="cpu")
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        json.dumps(reranker.postprocess_nodes(given, query_str=QUERY)[0].score)
-    ours = li.CascadePostprocessor(cascade=sw.Cascade([sw.CrossEncoder(str(folder), k=2)]))
-    json.dumps(ours.postprocess_nodes(given, query_str=QUERY)[0].score)
-
-
-def test_each_arms_score_is_kept(arms: list[Any]) -> None:
-    """QueryFusionRetriever overwrites what its arms scored; here both columns stay on the node."""
-    vectors = {each.node_id: each.score for each in arms[0].retrieve(QUERY)}
-    fused = _fusion(arms, "relative_score").retrieve(QUERY)
-    assert not any(each.score == vectors.get(each.node_id) for each in fused)
-    ours = li.CascadeRetriever(sw.Cascade([_hybrid(arms)]), k=40).retrieve(QUERY)
-    kept = {each.node_id: each.node.metadata["stepwell"]["scores"].get("0") for each in ours}
-    for id, score in vectors.items():
-        assert kept[id] == pytest.approx(score)
-
-
-def test_weights_count_in_reciprocal_ranks(arms: list[Any]) -> None:
-    """QueryFusionRetriever takes weights and ignores them in this mode; here they count."""
-    heavy, light = ([0.95, 0.05], [0.05, 0.95])
-    theirs = [_fusion(arms, "reciprocal_rerank", retriever_weights=w) for w in (heavy, light)]
-    assert _ids(theirs[0].retrieve(QUERY)) == _ids(theirs[1].retrieve(QUERY))
-    ours = [sw.Cascade([_hybrid(arms, fusion="rrf", weights=w)]) for w in (heavy, light)]
-    assert ours[0].search(QUERY).ids != ours[1].search(QUERY).ids
-
-
-def test_no_language_model_is_looked_up(arms: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """QueryFusionRetriever resolves Settings.llm, OpenAI's by default, for one query too."""
-
-    class LookedUpError(Exception):
-        pass
-
-    def look(_: Any) -> Any:
-        raise LookedUpError
-
-    monkeypatch.setattr(type(Settings), "llm", property(look))
-    with pytest.raises(LookedUpError):
-        QueryFusionRetriever(arms, num_queries=1)
-    assert li.CascadeRetriever(sw.Cascade([_hybrid(arms)]), k=3).retrieve(QUERY)
-
-
-def _given(found: Document) -> Document:
-    return next(each for each in documents() if each.id == found.id)
-
-
-def _ids(nodes: Sequence[NodeWithScore]) -> list[str]:
-    return [each.node_id for each in nodes]

@@ -12,7 +12,7 @@ from stepwell.errors import ConfigurationError
 from stepwell.models.loading import Backend, ScorerSpec, load_scorer
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates
-from stepwell.stages.stopping import late, stop_at
+from stepwell.stages.stopping import Pace, late, stop_at
 
 
 class CrossEncoder:
@@ -55,6 +55,7 @@ class CrossEncoder:
         if cache is None:
             cache = model is None or isinstance(model, str)
         self.scorer = load_scorer(model, backend=backend, cache=cache)
+        self._pace = Pace()
 
     def __repr__(self) -> str:
         return f"CrossEncoder({self.scorer.name!r}, k={self.k}, blend={self.blend:g})"
@@ -66,7 +67,7 @@ class CrossEncoder:
             return candidates.top(self.k)
         read = candidates.source.get_many(candidates.ids[: self.depth].tolist())
         there = [at for at, document in enumerate(read) if document is not None]
-        stop = stop_at(candidates.deadline)
+        stop = stop_at(candidates.deadline, self._pace)
         made = self.scorer.score(
             candidates.query.text,
             [document.text for document in read if document is not None],

@@ -11,34 +11,63 @@ from numpy.typing import NDArray
 
 from stepwell.candidates import Candidates
 
+# Of a measure, at each new one: a batch twice as long as usual is expected for a few more.
+KEEP = 0.8
+
+
+class Pace:
+    """How long a batch takes, remembered from one query to the next; the longest counts for long.
+
+    Safe among threads: at worst one of two measures is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def heard(self, seconds: float) -> None:
+        """Tell what a batch took."""
+        self.seconds = max(seconds, KEEP * self.seconds)
+
+    def refused(self) -> None:
+        """Tell that none was begun, so that one slow batch is not believed for ever."""
+        self.seconds *= KEEP
+
 
 class Stop:
     """Whether to stop for a deadline, as a question to ask before each batch.
 
-    A batch that would take as long as the one before, and so end too late, is not begun.
+    A batch that would end too late, if it takes as long as others did, is not begun.
+
+    Args:
+        deadline: `time.monotonic()` seconds; what waits for others waits no longer than that.
+        pace: Of the stage; None if it begins anew with each query.
 
     Attributes:
-        deadline: `time.monotonic()` seconds; what waits for others waits no longer than that.
         said: Whether it has said so.
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, pace: Pace | None = None) -> None:
         self.deadline = deadline
         self.said = False
+        self._pace = pace or Pace()
         self._asked: float | None = None
 
     def __call__(self) -> bool:
         """Whether it is over, or would be before the next batch is done."""
         now = time.monotonic()
-        batch = 0.0 if self._asked is None else now - self._asked
+        if self._asked is not None:
+            self._pace.heard(now - self._asked)
         self._asked = now
-        self.said = self.said or now + batch >= self.deadline
+        if not self.said and now + self._pace.seconds >= self.deadline:
+            self.said = True
+            if now < self.deadline:
+                self._pace.refused()
         return self.said
 
 
-def stop_at(deadline: float | None) -> Stop | None:
+def stop_at(deadline: float | None, pace: Pace | None = None) -> Stop | None:
     """The question for this deadline; None without one."""
-    return None if deadline is None else Stop(deadline)
+    return None if deadline is None else Stop(deadline, pace)
 
 
 def late(

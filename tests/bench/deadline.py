@@ -1,0 +1,161 @@
+"""Whether a deadline is kept, and what it costs in quality: queries with deadlines drawn at random.
+
+    python -m tests.bench.deadline ../shared/data/cranfield --split graded --plot out.png
+
+The recommended cascade answers each query inside a deadline of 20 to 500 ms while other processes
+keep processors busy. No pair's score is kept, so a query that comes again is as dear as the first
+time. Printed: how often and by how much a deadline was overrun, what one batch takes, and nDCG@10
+by deadline. Run by hand; nothing is asserted. The plot needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+
+import stepwell as sw
+from stepwell.evaluate import Dataset
+from stepwell.ingest import read_beir
+from stepwell.models.runtime import cores
+from stepwell.stages import blends
+from stepwell.stages.presets import RECALL, RESCORE
+
+WARM = 20
+GRACE_MS = 20.0
+EDGES = (20, 50, 100, 150, 200, 300, 400, 500)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--load", type=int, default=1, help="processes that keep a core busy")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    data = Dataset.load(args.dataset, split=args.split)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {args.load}")
+    with sw.Corpus.temporary() as corpus:
+        corpus.add(read_beir(args.dataset).documents)
+        with busy(args.load):
+            asked = ask(corpus, data, args.queries, random.Random(args.seed))
+            batch = batch_ms(corpus)
+    report(data, asked, batch, args.plot)
+
+
+class Asked:
+    """One query: its id, its deadline and time in ms, its answer, and how many pairs were read."""
+
+    def __init__(self, query: str, deadline: float, result: sw.Result) -> None:
+        self.query, self.deadline, self.ms = query, deadline, result.trace.ms
+        self.run = {hit.id: hit.score for hit in result.hits}
+        last = result.trace.records[-1]
+        unscored = int(last.notes.get("unscored", 0))
+        self.read = 0 if last.status == "skipped" else last.n_in - unscored
+
+    @property
+    def over(self) -> float:
+        return self.ms - self.deadline
+
+
+def ask(corpus: sw.Corpus, data: Dataset, n: int, chance: random.Random) -> list[Asked]:
+    read = sw.CrossEncoder(k=10, blend=blends.CROSS_ENCODER_AFTER_HYBRID, cache=False)
+    middle = sw.BiEncoder(corpus, RESCORE, blend=blends.BI_ENCODER_AFTER_HYBRID)
+    cascade = sw.Cascade([sw.Hybrid(corpus, RECALL), middle, read])
+    ids = sorted(data.queries)
+    for query in chance.choices(ids, k=WARM):
+        cascade.search(data.queries[query], deadline=10.0)
+    made = []
+    for query in chance.choices(ids, k=n):
+        ms = chance.uniform(EDGES[0], EDGES[-1])
+        made.append(Asked(query, ms, cascade.search(data.queries[query], deadline=ms / 1e3)))
+    return made
+
+
+def batch_ms(corpus: sw.Corpus) -> float:
+    """The 95th percentile of what the cross-encoder takes for one batch under a deadline."""
+    scorer = sw.CrossEncoder(cache=False).scorer
+    texts = [document.text for document, _ in zip(corpus, range(60 * cores()))]
+    took = []
+    for start in range(0, len(texts), cores()):
+        began = time.perf_counter()
+        scorer.score("how long does one batch take?", texts[start : start + cores()])
+        took.append((time.perf_counter() - began) * 1e3)
+    return float(np.percentile(took, 95))
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep so many processes computing beside."""
+    workers = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _spin() -> None:
+    matrix = np.random.default_rng(0).normal(size=(200, 200))
+    while True:
+        matrix = np.tanh(matrix @ matrix.T / 200)
+
+
+def report(data: Dataset, asked: Sequence[Asked], batch: float, plot: Path | None) -> None:
+    over = np.array([each.over for each in asked])
+    grace = max(GRACE_MS, batch)
+    print(f"one batch: {batch:.1f} ms (p95); {len(asked)} queries")
+    print(f"overrun at all: {(over > 0).mean():.1%}; largest {over.max():.1f} ms")
+    for least in (GRACE_MS, grace):
+        print(f"overrun by more than {least:.1f} ms: {(over > least).mean():.1%}")
+    rows = []
+    for low, high in pairwise(EDGES):
+        part = [each for each in asked if low <= each.deadline < high]
+        quality = [ndcg(data, each) for each in part]
+        late = np.mean([each.over > grace for each in part])
+        pairs = np.mean([each.read for each in part])
+        rows.append(((low + high) / 2, float(np.mean(quality))))
+        print(
+            f"{low:4d}-{high:3d} ms  {len(part):4d} queries  nDCG@10 {rows[-1][1]:.3f}  "
+            f"pairs read {pairs:5.1f}  late {late:.1%}"
+        )
+    if plot is not None:
+        draw(rows, asked, plot)
+
+
+def ndcg(data: Dataset, each: Asked) -> float:
+    measure = ir_measures.nDCG @ 10
+    qrels = {each.query: dict(data.qrels[each.query])}
+    return float(ir_measures.calc_aggregate([measure], qrels, {each.query: each.run})[measure])
+
+
+def draw(rows: Sequence[tuple[float, float]], asked: Sequence[Asked], path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    left.plot([ms for ms, _ in rows], [value for _, value in rows], marker="o")
+    left.set(xlabel="deadline, ms", ylabel="nDCG@10")
+    right.scatter([each.deadline for each in asked], [each.ms for each in asked], s=4)
+    right.plot([EDGES[0], EDGES[-1]], [EDGES[0], EDGES[-1]], color="grey")
+    right.set(xlabel="deadline, ms", ylabel="answered after, ms")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()
