@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ FORMS = ("bert", "roberta", "deberta", "xlm-roberta")
 
 
 def tokenizer(form: str) -> Any:
-    """Return a fast tokenizer, its vocabulary learned from Python's documentation."""
+    """Return a fast tokenizer, its vocabulary counted from Python's documentation.
+
+    Only BPE is learned by a trainer: the others' answer another vocabulary in each process.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -28,25 +33,29 @@ def tokenizer(form: str) -> Any:
     first, last = special
     words = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": first, "sep_token": last}
     tokens = [first, "[PAD]", last, "[UNK]"]
-    learn: Any
+    texts = [text for pair in stock_pairs(60) for text in pair]
     if form == "bert":
-        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        letters, common = counted([text.lower() for text in texts])
+        known = [*tokens, *letters, *(f"##{letter}" for letter in letters), *common]
+        vocabulary = {token: at for at, token in enumerate(known[: SIZES["vocab_size"]])}
+        made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         made.normalizer = normalizers.BertNormalizer()
         made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        learn = trainers.WordPieceTrainer
     elif form == "roberta":
         made = Tokenizer(models.BPE())
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        learn = trainers.BpeTrainer
+        trainer = trainers.BpeTrainer(
+            vocab_size=SIZES["vocab_size"], special_tokens=tokens, show_progress=False
+        )
+        made.train_from_iterator(texts, trainer)
     else:
-        made = Tokenizer(models.Unigram())
+        letters, common = counted(texts)
+        costs = [(token, 0.0) for token in tokens]
+        costs += [(letter, -9.0) for letter in ("\u2581", *letters)]
+        costs += [(f"\u2581{word}", -4.0) for word in common]
+        made = Tokenizer(models.Unigram(costs[: SIZES["vocab_size"]], unk_id=3))
         made.pre_tokenizer = pre_tokenizers.Metaspace()
-        learn = trainers.UnigramTrainer
-    options = {"unk_token": "[UNK]"} if learn is trainers.UnigramTrainer else {}
-    trainer = learn(
-        vocab_size=SIZES["vocab_size"], special_tokens=tokens, show_progress=False, **options
-    )
-    made.train_from_iterator([text for pair in stock_pairs(60) for text in pair], trainer)
+        made.add_special_tokens(tokens)
     pair = (
         f"{first} $A {last} $B:1 {last}:1"
         if first == "[CLS]"
@@ -61,6 +70,16 @@ def tokenizer(form: str) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=made, model_max_length=128, model_input_names=names, **words
     )
+
+
+def counted(texts: list[str]) -> tuple[list[str], list[str]]:
+    """Return the 120 commonest characters and the words, commonest first, always in one order."""
+    letters = Counter("".join(texts).replace(" ", "").replace("\n", ""))
+    words = Counter(re.findall(r"[^\W_]{2,}", " ".join(texts)))
+    first, second = (
+        sorted(counts, key=lambda each: (-counts[each], each)) for counts in (letters, words)
+    )
+    return first[:120], second
 
 
 def model(form: str, **changes: Any) -> Any:
