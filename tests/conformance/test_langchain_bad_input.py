@@ -1,4 +1,4 @@
-"""Bad input through LangChain: a typed error or the documented empty answer, in every way to ask."""
+"""Bad input through LangChain: a typed error or the documented empty answer, in every way."""
 
 from __future__ import annotations
 
@@ -183,14 +183,15 @@ async def test_metadata_that_is_no_json(metadata: dict[Any, Any], tmp_path: Path
 
 @every_way
 async def test_documents_with_no_id_or_no_text(ask: Ask) -> None:
-    """Without an id each is a document of its own; without text it is answered, and last."""
+    """Without an id each is a document of its own; without text it is answered all the same."""
     given = [
         Document(page_content="rotate the logs"),
         Document(page_content="rotate the keys"),
         Document(page_content=""),
     ]
     found = await ask(CascadeRetriever.from_documents(given), "logs")
-    assert [each.page_content for each in found] == [each.page_content for each in given]
+    assert found[0].page_content == "rotate the logs"
+    assert {each.page_content for each in found} == {each.page_content for each in given}
     assert len({each.id for each in found}) == 3
 
 

@@ -198,7 +198,7 @@ async def test_nodes_without_text_are_retrieved(ask: Ask) -> None:
     """Index, corpus and summary answer with them, each of its own class, after what matches."""
     given = without_text()
     corpus = CascadeRetriever.from_documents(given, k=None)
-    stages = [as_stage(SummaryIndex(given)), CrossEncoder()]
+    stages = [as_stage(SummaryIndex(given)), CrossEncoder(blend=1.0)]
     for made in (corpus, CascadeRetriever(Cascade(stages), k=None)):
         found = await ask(made, nodes()[0].text)
         assert {each.node_id: type(each.node) for each in found} == {

@@ -12,6 +12,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
+from stepwell.ask import several
 from stepwell.langchain.runs import Run, abegin, atell, begin, tell
 from stepwell.trace import Trace
 
@@ -83,6 +84,7 @@ class BatchRetriever(BaseRetriever):
 def _chunks(
     inputs: Sequence[str], config: RunnableConfig | list[RunnableConfig] | None
 ) -> Iterable[tuple[Sequence[str], list[RunnableConfig]]]:
+    several(inputs, "queries")
     configs = get_config_list(config, len(inputs)) if inputs else []
     size = (configs[0].get("max_concurrency") if configs else None) or _TOGETHER
     for at in range(0, len(inputs), size):

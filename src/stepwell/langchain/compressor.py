@@ -15,10 +15,11 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict, Field, field_validator
 
+from stepwell.ask import several
 from stepwell.candidates import check_k
 from stepwell.cascade import Cascade
 from stepwell.documents import Query
-from stepwell.errors import StageError
+from stepwell.errors import InputError, StageError
 from stepwell.langchain.convert import Borrowed, answered, borrowed
 from stepwell.langchain.runs import atell, tell
 from stepwell.result import Result
@@ -97,7 +98,7 @@ class CascadeCompressor(BaseDocumentCompressor):
     def _rank(
         self, asked: Mapping[str, Any], run_manager: CallbackManagerForChainRun
     ) -> list[LangChainDocument]:
-        query, documents = Query(asked["query"]), borrowed(asked["documents"])
+        query, documents = _read(asked)
         if query.is_blank or not documents:
             return self._in_order(documents)
         try:
@@ -111,7 +112,7 @@ class CascadeCompressor(BaseDocumentCompressor):
     async def _arank(
         self, asked: Mapping[str, Any], run_manager: AsyncCallbackManagerForChainRun
     ) -> list[LangChainDocument]:
-        query, documents = Query(asked["query"]), borrowed(asked["documents"])
+        query, documents = _read(asked)
         if query.is_blank or not documents:
             return self._in_order(documents)
         try:
@@ -141,3 +142,15 @@ class CascadeCompressor(BaseDocumentCompressor):
             )
             for hit in result
         ]
+
+
+def _read(asked: Any) -> tuple[Query, dict[int, Borrowed]]:
+    """What is asked of which documents.
+
+    Raises:
+        InputError: Either is missing, or not what it should be.
+    """
+    if not isinstance(asked, Mapping) or not {"query", "documents"} <= asked.keys():
+        raise InputError('expected a mapping with "query" and "documents"')
+    several(asked["documents"], "documents")
+    return Query(asked["query"]), borrowed(asked["documents"])

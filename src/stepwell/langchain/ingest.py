@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document as LangChainDocument
 from langchain_core.embeddings import Embeddings
 
+from stepwell.ask import several
 from stepwell.documents import Document, well_formed
 from stepwell.errors import InputError
 from stepwell.langchain.convert import Borrowed, borrowed, is_whole, storable
@@ -34,6 +35,7 @@ def corpus_of(
     # Who brings a cascade of their own needs no index.
     from stepwell.corpus import Corpus
 
+    several(documents, "documents")
     if isinstance(options.get("encoder"), Embeddings):
         options["encoder"] = as_encoder(options["encoder"])
     found = list(borrowed(documents).values())

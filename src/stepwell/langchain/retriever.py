@@ -117,7 +117,11 @@ class CascadeRetriever(BatchRetriever):
         fields = {name: options.pop(name) for name in list(options) if name in cls.model_fields}
         corpus, originals = corpus_of(documents, path, **options)
         cascade = Cascade.default(corpus, k=depth)
-        return cls(cascade=cascade, k=k, corpus=corpus, originals=originals, **fields)
+        try:
+            return cls(cascade=cascade, k=k, corpus=corpus, originals=originals, **fields)
+        except ValueError:
+            corpus.close()
+            raise
 
     @classmethod
     def from_retriever(
@@ -224,7 +228,10 @@ class CascadeRetriever(BatchRetriever):
     def _layers(self, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         call = {name: value for name, value in given.items() if name != "search_kwargs"}
         own = {"k": self.k, "filter": self.filter, "deadline": self.deadline}
-        layers = [own, self.search_kwargs, given.get("search_kwargs") or {}, call]
+        extra = given.get("search_kwargs") or {}
+        if not isinstance(extra, Mapping):
+            raise InputError(f"search_kwargs must be a mapping, not {type(extra).__name__}")
+        layers = [own, self.search_kwargs, extra, call]
         for name in {name for layer in layers for name in layer}.difference(own):
             raise InputError(
                 f"unknown argument {name!r}; a call takes k, filter, deadline and search_kwargs"

@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 
+from stepwell.ask import several
 from stepwell.documents import Document
 from stepwell.errors import InputError
 from stepwell.llama_index.keeping import unpacked, visible
@@ -53,6 +54,7 @@ def unique(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
     Raises:
         InputError: Something in the list is no `NodeWithScore`.
     """
+    several(nodes, "nodes")
     first: dict[str, NodeWithScore] = {}
     for node in nodes:
         if not isinstance(node, NodeWithScore):

@@ -10,6 +10,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from stepwell.ask import Ask
 from stepwell.candidates import check_k
 from stepwell.cascade import Cascade
 from stepwell.errors import ConfigurationError
@@ -144,13 +145,14 @@ class CascadePostprocessor(BaseNodePostprocessor):
         query, limits = read_query(bundle, k=self.top_n, deadline=self.deadline)
         documents = [document_of(each.node, self.metadata_mode) for each in nodes]
         if query.is_blank:
-            wanted = query.filter
+            asked = Ask.of(query, filter=None, **limits)
+            wanted = asked.query.filter
             allowed = [
                 each
                 for each, document in zip(nodes, documents)
                 if wanted is None or wanted.matches(document.metadata)
             ]
-            return as_they_were(allowed[: limits["k"]])
+            return as_they_were(allowed[: asked.k])
         scores = [math.nan if each.score is None else each.score for each in nodes]
         cascade = watched(self._stages(), bundle, self.callback_manager)
         return cascade, {"query": query, "documents": documents, "scores": scores, **limits}

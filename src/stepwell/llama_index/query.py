@@ -74,6 +74,8 @@ def read_query(
     Raises:
         InputError: The bundle is none, its text is not a string, or a filter cannot be honoured.
     """
+    if not isinstance(bundle, QueryBundle):
+        raise InputError(f"expected a QueryBundle, not {type(bundle).__name__}")
     wanted = parse_filter(filters)
     checked(bundle)
     if isinstance(bundle, CascadeQuery):

@@ -21,9 +21,10 @@ from llama_index.core.schema import (
     TransformComponent,
 )
 
+from stepwell.ask import several
 from stepwell.candidates import check_k
 from stepwell.cascade import Cascade
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ConfigurationError, InputError
 from stepwell.llama_index.events import dispatcher, report, watched
 from stepwell.llama_index.filters import FilterSpec, parse_filter
 from stepwell.llama_index.keeping import packed
@@ -127,21 +128,26 @@ class CascadeRetriever(Resolving):
                 `Corpus.open`.
 
         Raises:
-            InputError: A node has metadata that JSON cannot hold, or is of a class that LlamaIndex
-                does not know.
+            InputError: Something given is no node, or a node has metadata that JSON cannot hold, or
+                is of a class that LlamaIndex does not know.
             CorpusError: The path holds no corpus that can be opened.
         """
         from stepwell.corpus import Corpus
 
-        nodes = list(documents)
+        depth = _depth(k)
+        nodes = _nodes(documents)
         if transformations:
             nodes = list(run_transformations(nodes, list(transformations)))
         kept = {name: options.pop(name) for name in _OF_THE_CORPUS if name in options}
         corpus = Corpus.temporary(**kept) if path is None else Corpus.open(path, **kept)
-        corpus.upsert(packed(node, metadata_mode) for node in nodes)
         objects = {each.index_id: each.obj for each in nodes if _is_live(each)}
         options["object_map"] = {**objects, **(options.get("object_map") or {})}
-        made = cls(Cascade.default(corpus, k=max(k or 0, 10)), k, **options)
+        try:
+            made = cls(Cascade.default(corpus, k=depth), k, **options)
+            corpus.upsert(packed(node, metadata_mode) for node in nodes)
+        except BaseException:
+            corpus.close()
+            raise
         made.corpus = corpus
         return made
 
@@ -159,7 +165,7 @@ class CascadeRetriever(Resolving):
             k: How many nodes to answer.
             **options: As in the class.
         """
-        rescoring = Cascade.default(k=max(k or 0, 10)).stages
+        rescoring = Cascade.default(k=_depth(k)).stages
         return cls(Cascade([as_stage(existing), *rescoring]), k, **options)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -223,3 +229,17 @@ class CascadeRetriever(Resolving):
 
 def _is_live(node: BaseNode) -> TypeGuard[IndexNode]:
     return isinstance(node, IndexNode) and node.obj is not None
+
+
+def _depth(k: int | None) -> int:
+    """How many the last stage keeps: no fewer than usual, so that a call may ask for more."""
+    return max(check_k(k) or 0, 10)
+
+
+def _nodes(documents: Iterable[BaseNode]) -> list[BaseNode]:
+    several(documents, "documents")
+    nodes = list(documents)
+    for node in nodes:
+        if not isinstance(node, BaseNode):
+            raise InputError(f"expected nodes or documents of LlamaIndex, not {node!r:.80}")
+    return nodes
