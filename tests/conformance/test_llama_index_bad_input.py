@@ -19,7 +19,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
-from stepwell import BM25, Cascade, ConfigurationError, Corpus, CrossEncoder, Hybrid, InputError
+from stepwell import Cascade, ConfigurationError, Corpus, CrossEncoder, Hybrid, InputError
 from stepwell.llama_index import CascadePostprocessor, CascadeQuery, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import QUESTION, listening, nodes, scored, vector_index
 
@@ -278,10 +278,15 @@ def test_a_bad_depth_is_refused_before_indexing(k: Any, tmp_path: Path) -> None:
         CascadeRetriever.from_retriever(vector_index(), k)
 
 
-def test_a_bad_argument_leaves_no_open_corpus(tmp_path: Path) -> None:
+def test_a_bad_argument_leaves_no_open_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An argument that is refused is refused before indexing, and the corpus is closed again."""
+    closed: list[Path] = []
+    own = Corpus.close
+    monkeypatch.setattr(Corpus, "close", lambda self: closed.append(self.path) or own(self))
     with pytest.raises(TypeError, match="topn"):
         CascadeRetriever.from_documents(nodes()[:2], tmp_path / "corpus", topn=3)
+    assert closed == [tmp_path / "corpus"]
     with Corpus.open(tmp_path / "corpus") as corpus:
         assert len(corpus) == 0
-        assert Cascade([BM25(corpus)]).search("x").ids == []
