@@ -310,7 +310,23 @@ def test_the_key_appears_nowhere(watched: pytest.LogCaptureFixture) -> None:
         assert SECRET not in text
         assert token not in text
     with pytest.raises(sw.ConfigurationError, match="COHERE_API_KEY"):
-        pickle.loads(pickle.dumps(scorer))
+        pickle.loads(pickle.dumps(scorer)).score(QUERY, TEXTS)
+
+
+@pytest.mark.parametrize("bad", ["sk\x00secret", "sk-secret-\u00e9", "sk\nsecret", " ", 5, b"sk"])
+def test_a_key_that_no_header_can_hold_is_refused_unquoted(bad: Any) -> None:
+    """It is refused when the reranker is built, in the key's place or a header's, and not shown."""
+    for options in ({"key": bad}, {"key": "fine", "headers": {"X-Gate": bad}}):
+        with pytest.raises(sw.ConfigurationError, match="printable ASCII") as e:
+            RemoteReranker("cohere", **options)
+        assert "secret" not in str(e.value)
+
+
+def test_the_line_end_of_a_file_is_no_part_of_the_key() -> None:
+    """A key read from a file with its line end is the key alone."""
+    with serving("cohere") as server:
+        RemoteReranker("cohere", url=server.url, key=f" {SECRET}\r\n").score(QUERY, TEXTS)
+    assert server.seen[0]["Authorization"] == f"Bearer {SECRET}"
 
 
 def test_a_pickle_takes_its_key_from_where_it_lands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +339,7 @@ def test_a_pickle_takes_its_key_from_where_it_lands(monkeypatch: pytest.MonkeyPa
         there = pickle.loads(stored)
         assert there.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
         assert server.seen[-1]["Authorization"] == "Bearer another"
-        assert copy.deepcopy(scorer) is scorer
+        assert copy.deepcopy(scorer) is copy.copy(scorer) is scorer
 
 
 def test_many_threads_share_one() -> None:
@@ -363,10 +379,15 @@ def test_a_shape_of_ones_own() -> None:
         ({"api": "cohere"}, "COHERE_API_KEY"),
         ({"api": "tei", "url": "localhost:80"}, "look like https://host"),
         ({"api": "tei", "url": "http://me:hidden@host"}, "no user, password"),
-        ({"api": "tei", "url": "http://host", "timeout": 0}, "timeout must be above 0"),
-        ({"api": "tei", "url": "http://host", "attempts": 0}, "attempts must be above 0"),
-        ({"api": "tei", "url": "http://host", "batch": 0}, "batch must be at least 1"),
-        ({"api": "tei", "url": "http://host", "longest": 0}, "longest must be above 0"),
+        ({"api": "tei", "url": 3}, "look like https://host"),
+        ({"api": "tei", "url": "http://host/rerank/"}, "url ends before '/rerank'"),
+        ({"api": "tei", "url": "http://host", "timeout": 0}, "timeout must be a number above 0"),
+        ({"api": "tei", "url": "http://host", "timeout": "5"}, "timeout must be a number above 0"),
+        ({"api": "tei", "url": "http://host", "attempts": 0}, "attempts must be"),
+        ({"api": "tei", "url": "http://host", "batch": 0}, "batch must be"),
+        ({"api": "tei", "url": "http://host", "longest": 0}, "longest must be"),
+        ({"api": "tei", "url": "http://host", "kind": "foo"}, "kind must be"),
+        ({"api": "tei", "url": "http://host", "headers": 3}, "headers must be a mapping"),
     ],
 )
 def test_what_is_built_wrong_is_refused(

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from stepwell.candidates import check_k
 from stepwell.errors import ConfigurationError, RemoteError, import_extra
 from stepwell.models.protocols import PairScores, ScoreKind, Vectors
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
 from stepwell.remote.retrying import Retryable, retrying, wait_asked
-from stepwell.remote.secret import Secret
-from stepwell.remote.shapes import SHAPES, Shape
+from stepwell.remote.settings import above_0, base_of, key_of, secrets_of, shape_of
+from stepwell.remote.shapes import Shape
 
 if TYPE_CHECKING:
     import httpx
@@ -78,20 +77,19 @@ class RemoteReranker:
     ) -> None:
         import_extra("httpx", extra="remote")
         import_extra("tenacity", extra="remote")
-        shape = _shape(api)
+        shape = shape_of(api)
         self.api = api if isinstance(api, str) else "custom"
         self.shape = shape if kind is None else replace(shape, kind=kind)
         self.model = model or shape.model
-        self.url = _base(url or shape.url, self.api)
-        for what, value in (("timeout", timeout), ("attempts", attempts), ("longest", longest)):
-            if not value > 0:
-                raise ConfigurationError(f"{what} must be above 0, not {value!r}")
-        if batch is not None and batch < 1:
-            raise ConfigurationError(f"batch must be at least 1, not {batch}")
-        self.timeout, self.attempts, self.longest = timeout, attempts, longest
-        self.batch = batch or shape.limit
-        self._key = _key(key, shape, self.api)
-        self._headers = {name: Secret(value) for name, value in (headers or {}).items()}
+        self.url = base_of(url or shape.url, self.shape, self.api)
+        if kind not in (None, "logit", "probability"):
+            raise ConfigurationError(f"kind must be 'logit' or 'probability', not {kind!r}")
+        self.timeout = above_0(timeout, "timeout")
+        self.attempts = check_k(attempts, what="attempts") or 1
+        self.longest = check_k(longest, what="longest") or 1
+        self.batch = check_k(batch, what="batch") or shape.limit
+        self._key = key_of(key, shape, self.api)
+        self._headers = secrets_of(headers or {})
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
 
@@ -106,11 +104,14 @@ class RemoteReranker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._key, self._headers = _key(None, self.shape, self.api), {}
+        self._key, self._headers = None, {}
         self._lock, self._client = threading.Lock(), None
 
-    def __deepcopy__(self, _: dict[int, Any]) -> RemoteReranker:
+    def __copy__(self) -> RemoteReranker:
         return self  # nothing in it changes, and its connections are shared on purpose
+
+    def __deepcopy__(self, _: dict[int, Any]) -> RemoteReranker:
+        return self
 
     @property
     def name(self) -> str:
@@ -194,6 +195,8 @@ class RemoteReranker:
         if left <= 0:
             raise Retryable(f"{self.name} was not asked: the deadline is over")
         headers = {name: value.reveal() for name, value in self._headers.items()}
+        if self._key is None:  # it came out of a pickle, or there is none
+            self._key = key_of(None, self.shape, self.api)
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.reveal()}"
         ends = time.monotonic() + left
@@ -251,39 +254,6 @@ def _least(values: Vectors, kind: ScoreKind) -> float:
     """What a passage without text is worth: no more than any other."""
     there = values[~np.isnan(values)]
     return 0.0 if kind == "probability" or not there.size else float(there.min())
-
-
-def _shape(api: str | Shape) -> Shape:
-    if isinstance(api, Shape):
-        return api
-    if api not in SHAPES:
-        known = ", ".join(map(repr, SHAPES))
-        raise ConfigurationError(f"api is one of {known} or a Shape, not {api!r}")
-    return SHAPES[api]
-
-
-def _base(url: str | None, api: str) -> str:
-    if url is None:
-        raise ConfigurationError(f"{api!r} is self-hosted: pass url='http://host:port'")
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.query:
-        # Not quoted: it may hold a secret, and the URL is shown in names and errors.
-        raise ConfigurationError(
-            "url must hold no user, password or query; pass key= or headers= instead"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"url must look like https://host, not {url!r}")
-    return url.rstrip("/")
-
-
-def _key(key: str | None, shape: Shape, api: str) -> Secret | None:
-    found = key or next((os.environ[name] for name in shape.key if os.environ.get(name)), None)
-    if found is None and shape.key:
-        raise ConfigurationError(
-            f"{api!r} needs a key: set {' or '.join(shape.key)}, or pass key= (key='none' for a "
-            "server of your own that wants none)"
-        )
-    return None if found is None else Secret(found)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from stepwell.errors import ConfigurationError
 
 
 class Secret:
@@ -10,8 +12,15 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    def __init__(self, value: Any, *, what: str = "the key") -> None:
+        """Take a key, without the blanks and line ends that files leave around it.
+
+        Raises:
+            ConfigurationError: It is no text that a header can hold. It is not quoted.
+        """
+        self._value = value.strip() if isinstance(value, str) else ""
+        if not (self._value.isascii() and self._value.isprintable() and self._value):
+            raise ConfigurationError(f"{what} must be a line of printable ASCII, and not empty")
 
     def __repr__(self) -> str:
         return "Secret('***')"
