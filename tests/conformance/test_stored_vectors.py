@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 import chromadb
 import numpy as np
@@ -20,6 +21,7 @@ import stepwell.langchain as lc
 import stepwell.llama_index as li
 from stepwell.llama_index.embeddings import StepwellEmbedding
 from stepwell.models import load_encoder
+from stepwell.testing import WordEncoder
 from tests.conformance.langchain_parts import QUERY, documents
 from tests.conformance.llama_index_parts import QUESTION, nodes
 
@@ -157,7 +159,7 @@ def _index(kind: str) -> VectorStoreIndex:
     context = None
     if kind == "chroma":
         client = chromadb.EphemeralClient()
-        collection = client.create_collection("nodes")
+        collection = client.create_collection(f"nodes-{uuid4()}")
         store = ChromaVectorStore(chroma_collection=collection)
         context = StorageContext.from_defaults(vector_store=store)
     return VectorStoreIndex(nodes(), embed_model=CountedEmbedding(), storage_context=context)
@@ -186,10 +188,50 @@ def test_nodes_that_the_store_lacks_are_embedded_once() -> None:
     embedding._passages.clear()
     recall = li.as_stage(index)
     cascade = sw.Cascade([sw.BiEncoder(recall)])
-    new = [sw.Document("new", "cut a text into words"), sw.Document("str.split", "stored")]
+    held = next(node for node in nodes() if node.node_id == "str.split")
+    new = [
+        sw.Document("new", "cut a text into words"),
+        sw.Document("str.split", held.get_content()),
+        sw.Document("str.join", "newer than the index"),
+    ]
     for query in (QUESTION, "another question", QUESTION):
-        assert len(cascade.rank(query, new).hits) == 2
-    assert embedding._passages == ["cut a text into words"]
+        assert len(cascade.rank(query, new).hits) == 3
+    assert sorted(embedding._passages) == ["cut a text into words", "newer than the index"]
+
+
+@pytest.mark.parametrize("kind", ["simple", "chroma"])
+def test_one_id_for_two_texts_gets_no_vector_of_the_other(kind: str) -> None:
+    """Documents that carry each other's ids are scored by their own texts."""
+    index = _index(kind)
+    one, two = nodes()[:2]
+    swapped = [
+        sw.Document(one.node_id, two.get_content()),
+        sw.Document(two.node_id, one.get_content()),
+    ]
+    stage = sw.BiEncoder(li.as_stage(index), blend=1.0)
+    for hit in sw.Cascade([stage]).rank(QUESTION, swapped).hits:
+        assert hit.score == pytest.approx(_cosine(QUESTION, hit.document.text), abs=1e-5)
+
+
+def test_encoders_of_two_models_have_two_names() -> None:
+    """An encoder that went through a framework keeps its name, so no corpus mixes two."""
+    word = WordEncoder()
+    assert lc.as_encoder(lc.as_embeddings(word)).name == word.name
+    assert li.as_encoder(li.as_embedding(word)).name == word.name
+
+    class Azure(Counted):
+        model, deployment = "ada", "three"
+
+    other = Azure()
+    other.deployment = "small"
+    assert lc.as_encoder(Azure()).name != lc.as_encoder(other).name
+
+
+def test_an_embedding_comes_back_from_a_dictionary() -> None:
+    """LlamaIndex's own way to store a component works for the packaged embedding."""
+    embedding = li.as_embedding()
+    again = StepwellEmbedding.from_dict(embedding.to_dict())
+    assert again.get_text_embedding("tea") == embedding.get_text_embedding("tea")
 
 
 def test_a_retriever_without_vectors_is_refused() -> None:
@@ -231,7 +273,7 @@ def test_as_encoder_refuses_what_is_no_embedding() -> None:
 def test_a_corpus_over_a_llama_index_embedding() -> None:
     """A corpus made with a LlamaIndex embedding answers by that embedding's vectors."""
     encoder = li.as_encoder(li.as_embedding())
-    assert encoder.encode([]).shape == (0, 0)
+    assert encoder.encode([]).shape == (0, 384)
     with sw.Corpus.temporary(encoder=encoder) as corpus:
         corpus.add([sw.Document("tea", "a cup of tea"), sw.Document("oak", "an old tree")])
         assert sw.Cascade([sw.Dense(corpus)]).search("green tea").hits[0].id == "tea"

@@ -27,6 +27,8 @@ def as_encoder(embeddings: Embeddings, *, name: str | None = None) -> Encoder:
     if not isinstance(embeddings, Embeddings):
         kind = type(embeddings).__name__
         raise ConfigurationError(f"as_encoder takes LangChain Embeddings, not a {kind}")
+    if type(embeddings) is _Embeddings and name is None:
+        return embeddings.encoder
     return _Encoder(embeddings, name or _name_of(embeddings))
 
 
@@ -80,10 +82,9 @@ class _Embeddings(Embeddings):
 
 
 def _name_of(embeddings: Embeddings) -> str:
-    """The class and the model, in the fields that LangChain's integrations use."""
+    """The class and what it says of its model, in the fields that LangChain's integrations use."""
     kind = type(embeddings)
-    for field in ("model", "model_name", "deployment", "model_id"):
-        model = getattr(embeddings, field, None)
-        if isinstance(model, str) and model:
-            return f"{kind.__module__}.{kind.__qualname__}:{model}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+    fields = ("model", "model_name", "deployment", "azure_deployment", "model_id")
+    said = [getattr(embeddings, field, None) for field in fields]
+    models = dict.fromkeys(each for each in said if isinstance(each, str) and each)
+    return ":".join([f"{kind.__module__}.{kind.__qualname__}", *models])

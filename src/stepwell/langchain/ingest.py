@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from stepwell.corpus import Corpus
 
 
+OF_THE_CORPUS = ("encoder", "analyzer", "vectors")
+"""Options of `Corpus.open` that a retriever takes too."""
+
+
 def corpus_of(
     documents: Iterable[LangChainDocument], path: str | Path | None, **options: Any
 ) -> tuple[Corpus, dict[str, LangChainDocument]]:

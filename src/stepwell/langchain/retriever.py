@@ -18,14 +18,16 @@ from pydantic import ConfigDict, Field, SkipValidation, field_validator
 from stepwell.candidates import check_k
 from stepwell.cascade import Cascade
 from stepwell.documents import Query
-from stepwell.errors import InputError, StageError
+from stepwell.errors import ConfigurationError, InputError, StageError
 from stepwell.filters import Filter
 from stepwell.langchain.batch import BatchRetriever
 from stepwell.langchain.convert import answered
-from stepwell.langchain.ingest import corpus_of
+from stepwell.langchain.ingest import OF_THE_CORPUS, corpus_of
 from stepwell.langchain.recall import as_stage
 from stepwell.langchain.runs import Run, atell, running, tell
+from stepwell.langchain.stores import USUAL
 from stepwell.result import Result
+from stepwell.stage import Stage
 from stepwell.trace import Trace
 
 
@@ -114,6 +116,12 @@ class CascadeRetriever(BatchRetriever):
             CorpusError: The path holds no corpus that can be opened.
         """
         depth = _depth(k)
+        known = {*cls.model_fields, *OF_THE_CORPUS}
+        if unknown := sorted(options.keys() - known):
+            raise ConfigurationError(
+                f"from_documents has no option {unknown[0]!r}; an embedding model is encoder=, the "
+                f"rest is {', '.join(sorted(known - {'cascade', 'corpus', 'originals'}))}"
+            )
         fields = {name: options.pop(name) for name in list(options) if name in cls.model_fields}
         corpus, originals = corpus_of(documents, path, **options)
         cascade = Cascade.default(corpus, k=depth)
@@ -129,16 +137,19 @@ class CascadeRetriever(BatchRetriever):
     ) -> CascadeRetriever:
         """Re-score what a retriever, vector store or chain of yours recalls.
 
+        A call that asks for more than is recalled gets what is recalled.
+
         Args:
-            existing: See `as_stage`, which takes further choices.
-            k: How many documents a call returns.
+            existing: See `as_stage`; what that made, with choices of your own, is taken as it is.
+            k: How many documents a call returns; at least that many are recalled.
             **fields: Further fields of the retriever.
 
         Raises:
             ConfigurationError: It is nothing that can recall.
         """
         rescoring = Cascade.default(None, k=_depth(k)).stages
-        return cls(cascade=Cascade([as_stage(existing), *rescoring]), k=k, **fields)
+        recall = existing if isinstance(existing, Stage) else _recall(existing, k)
+        return cls(cascade=Cascade([recall, *rescoring]), k=k, **fields)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> CascadeRetriever:
         # A copied cascade would load its models a second time.
@@ -250,6 +261,11 @@ class CascadeRetriever(BatchRetriever):
             )
             for hit in result
         ]
+
+
+def _recall(existing: Any, k: int | None) -> Stage:
+    own = getattr(existing, "search_kwargs", {}).get("k", 0)
+    return as_stage(existing) if k is None or k <= max(USUAL, own) else as_stage(existing, k=k)
 
 
 def _depth(k: int | None) -> int:

@@ -26,8 +26,8 @@ def of_chroma(store: Any, ids: list[str]) -> _Entries:
 
 def of_memory(store: Any, ids: list[str]) -> _Entries:
     """What `InMemoryVectorStore` holds of some ids."""
-    held = {id: store.store[id] for id in ids if id in store.store}
-    return {id: (entry["text"], entry["vector"]) for id, entry in held.items()}
+    held = {id: store.store.get(id) for id in ids}
+    return {id: (entry["text"], entry["vector"]) for id, entry in held.items() if entry}
 
 
 def stored_vectors(

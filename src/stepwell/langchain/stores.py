@@ -29,7 +29,8 @@ Found: TypeAlias = list[tuple[LangChainDocument, float]]
 
 AT_ONCE = 8
 """Searches made side by side for a batch of queries."""
-_USUAL = 100
+USUAL = 100
+"""Recalled where nothing says how many."""
 # Deeper than this stores refuse, or time out.
 _DEEPEST = 10_000
 # Sync and async. The public search by relevance warns, whole documents in the warning, when a score
@@ -124,7 +125,7 @@ class StoreStage:
     ) -> None:
         self.retriever = retriever
         self.name = name or type(retriever.vectorstore).__name__
-        self.k = check_k(k) or max(_USUAL, int(retriever.search_kwargs.get("k", 0)))
+        self.k = check_k(k) or max(USUAL, int(retriever.search_kwargs.get("k", 0)))
         self.score = _score_kind(retriever, score)
         self.filter = filter
         self.id_key = id_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
@@ -29,6 +30,8 @@ def as_encoder(embedding: BaseEmbedding, *, name: str | None = None) -> Encoder:
     if not isinstance(embedding, BaseEmbedding):
         kind = type(embedding).__name__
         raise ConfigurationError(f"as_encoder takes a LlamaIndex BaseEmbedding, not a {kind}")
+    if type(embedding) is StepwellEmbedding and name is None:
+        return embedding._encoder
     kind = type(embedding)
     usual = f"{kind.__module__}.{kind.__qualname__}:{embedding.model_name}"
     return _Encoder(embedding, name or usual)
@@ -49,8 +52,10 @@ class StepwellEmbedding(BaseEmbedding):
 
     _encoder: Encoder = PrivateAttr()
 
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(model_name=encoder.name)
+    def __init__(self, encoder: Encoder | None = None, **fields: Any) -> None:
+        """Take an encoder; without one, as when read from a dictionary, the packaged one."""
+        encoder = encoder or load_encoder()
+        super().__init__(**{**fields, "model_name": encoder.name})
         self._encoder = encoder
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.ingestion import run_transformations
@@ -25,14 +26,16 @@ from stepwell.ask import several
 from stepwell.candidates import check_k
 from stepwell.cascade import Cascade
 from stepwell.errors import ConfigurationError, InputError
+from stepwell.llama_index.embeddings import as_encoder
 from stepwell.llama_index.events import dispatcher, report, watched
 from stepwell.llama_index.filters import FilterSpec, parse_filter
 from stepwell.llama_index.keeping import packed
 from stepwell.llama_index.nodes import scored_nodes
 from stepwell.llama_index.query import checked, read_query
 from stepwell.llama_index.recursion import Resolving
-from stepwell.llama_index.stage import as_stage
+from stepwell.llama_index.stage import USUAL, as_stage
 from stepwell.result import Result
+from stepwell.stage import Stage
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -124,12 +127,12 @@ class CascadeRetriever(Resolving):
             k: How many nodes to answer.
             transformations: Run first, such as `[SentenceSplitter()]`.
             metadata_mode: Which text of a node is searched and read.
-            **options: Further arguments of the class, and `encoder`, `analyzer` and `vectors` for
-                `Corpus.open`.
+            **options: Further arguments of the class, and `encoder` (a LlamaIndex embedding too),
+                `analyzer` and `vectors` for `Corpus.open`.
 
         Raises:
-            InputError: Something given is no node, or a node has metadata that JSON cannot hold, or
-                is of a class that LlamaIndex does not know.
+            InputError: Something given is no node, two different nodes have one id, or a node has
+                metadata that JSON cannot hold, or is of a class that LlamaIndex does not know.
             CorpusError: The path holds no corpus that can be opened.
         """
         from stepwell.corpus import Corpus
@@ -138,7 +141,10 @@ class CascadeRetriever(Resolving):
         nodes = _nodes(documents)
         if transformations:
             nodes = list(run_transformations(nodes, list(transformations)))
+        _all_different(nodes)
         kept = {name: options.pop(name) for name in _OF_THE_CORPUS if name in options}
+        if isinstance(kept.get("encoder"), BaseEmbedding):
+            kept["encoder"] = as_encoder(kept["encoder"])
         corpus = Corpus.temporary(**kept) if path is None else Corpus.open(path, **kept)
         objects = {each.index_id: each.obj for each in nodes if _is_live(each)}
         options["object_map"] = {**objects, **(options.get("object_map") or {})}
@@ -154,19 +160,24 @@ class CascadeRetriever(Resolving):
     @classmethod
     def from_retriever(
         cls,
-        existing: BaseRetriever | BaseIndex[Any],
+        existing: BaseRetriever | BaseIndex[Any] | Stage,
         k: int | None = 5,
         **options: Any,
     ) -> CascadeRetriever:
         """Re-rank what a retriever or an index that you already run finds.
 
+        A call that asks for more than is recalled gets what is recalled.
+
         Args:
-            existing: Recalls, see `as_stage`; the recommended cascade scores what it found.
-            k: How many nodes to answer.
+            existing: Recalls, see `as_stage`, and what that made, with choices of your own, is
+                taken as it is; the recommended cascade scores what it found.
+            k: How many nodes to answer; at least that many are recalled, where it has a
+                `similarity_top_k`.
             **options: As in the class.
         """
         rescoring = Cascade.default(k=_depth(k)).stages
-        return cls(Cascade([as_stage(existing), *rescoring]), k, **options)
+        recall = existing if isinstance(existing, Stage) else _recall(existing, k)
+        return cls(Cascade([recall, *rescoring]), k, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "callback_manager": None}
@@ -234,6 +245,19 @@ def _is_live(node: BaseNode) -> TypeGuard[IndexNode]:
 def _depth(k: int | None) -> int:
     """How many the last stage keeps: no fewer than usual, so that a call may ask for more."""
     return max(check_k(k) or 0, 10)
+
+
+def _recall(existing: Any, k: int | None) -> Stage:
+    stage = as_stage(existing)
+    deepest = max(USUAL, getattr(stage.retriever, "similarity_top_k", 0))
+    return stage if k is None or k <= deepest else as_stage(existing, k=k)
+
+
+def _all_different(nodes: Iterable[BaseNode]) -> None:
+    seen: dict[str, BaseNode] = {}
+    for node in nodes:
+        if seen.setdefault(node.node_id, node).hash != node.hash:
+            raise InputError(f"two different nodes have the id {node.node_id!r}")
 
 
 def _nodes(documents: Iterable[BaseNode]) -> list[BaseNode]:

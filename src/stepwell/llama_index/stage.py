@@ -30,7 +30,8 @@ ScoreKind: TypeAlias = Literal["similarity", "distance", "rank"]
 _Found: TypeAlias = list[tuple[Document, float | None]]
 _Walk: TypeAlias = Generator[tuple[BaseRetriever, QueryBundle], list[NodeWithScore], Candidates]
 
-_USUAL = 100
+USUAL = 100
+"""Recalled where nothing says how many."""
 # Deeper than this stores refuse, or time out.
 _DEEPEST = 10_000
 
@@ -143,8 +144,7 @@ class RetrieverStage:
 
         `SimpleVectorStore` and `ChromaVectorStore` give theirs.
         """
-        ids = [document.id for document in documents]
-        return stored_vectors(self._index._vector_store, ids, dimension=dimension)
+        return stored_vectors(self._index, documents, dimension=dimension)
 
     @property
     def _index(self) -> VectorIndexRetriever:
@@ -166,7 +166,7 @@ class RetrieverStage:
         if own is None:
             nodes = yield Resolved(self._as_it_is(query)), bundle
             return self._recalled(candidates, self._allowed(query, nodes))
-        wanted = depth = self.k or max(own, _USUAL)
+        wanted = depth = self.k or max(own, USUAL)
         while True:
             asked = Resolved(self._set_to(depth, query))
             found = self._allowed(query, (yield asked, bundle))

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from llama_index.core.vector_stores.types import BasePydanticVectorStore
+from llama_index.core.indices.vector_store import VectorIndexRetriever
+from llama_index.core.schema import MetadataMode
 
+from stepwell.documents import Document
+from stepwell.llama_index.nodes import node_of
 from stepwell.models.checks import checked_vectors
 from stepwell.models.protocols import Vectors
 
-_Read: TypeAlias = Callable[[Any, list[str]], dict[str, Any]]
+# By id, the text that was embedded and its vector.
+_Entries: TypeAlias = dict[str, tuple[str, Any]]
+_Read: TypeAlias = Callable[[Any, list[str]], _Entries]
 
 
-def _of_simple(store: Any, ids: list[str]) -> dict[str, Any]:
-    held = store.data.embedding_dict
-    return {id: held[id] for id in ids if id in held}
+def _of_simple(retriever: Any, ids: list[str]) -> _Entries:
+    # It keeps no text: that is in the index's document store.
+    vectors, texts = retriever._vector_store.data.embedding_dict, retriever._docstore
+    found: _Entries = {}
+    for id in ids:
+        vector, node = vectors.get(id), texts.get_document(id, raise_error=False)
+        if vector is not None and node is not None:
+            found[id] = (node.get_content(metadata_mode=MetadataMode.NONE), vector)
+    return found
 
 
-def _of_chroma(store: Any, ids: list[str]) -> dict[str, Any]:
-    found = store.client.get(ids=ids, include=["embeddings"])
-    return dict(zip(found["ids"], found["embeddings"]))
+def _of_chroma(retriever: Any, ids: list[str]) -> _Entries:
+    found = retriever._vector_store.client.get(ids=ids, include=["documents", "embeddings"])
+    return dict(zip(found["ids"], zip(found["documents"], found["embeddings"])))
 
 
 _READ: dict[str, _Read] = {"SimpleVectorStore": _of_simple, "ChromaVectorStore": _of_chroma}
 
 
-def stored_vectors(store: BasePydanticVectorStore, ids: list[str], *, dimension: int) -> Vectors:
-    """The vectors of some nodes, (n, d) float32 unit rows; NaN where the store has, or gives, none.
+def stored_vectors(
+    retriever: VectorIndexRetriever, documents: Sequence[Document], *, dimension: int
+) -> Vectors:
+    """The vectors of some documents, (n, d) float32 unit rows; NaN where the store has none.
+
+    A document of the same id and another text has none: it came from somewhere else, or is newer.
 
     Raises:
         ConfigurationError: The store's vectors have another dimension than its embedding makes.
     """
-    rows = np.full((len(ids), dimension), np.nan, dtype=np.float32)
-    read = _READ.get(store.class_name())
-    held = read(store, ids) if read and ids else {}
-    there = [at for at, id in enumerate(ids) if id in held]
+    rows = np.full((len(documents), dimension), np.nan, dtype=np.float32)
+    name = retriever._vector_store.class_name()
+    read = _READ.get(name)
+    if read is None or not documents:
+        return rows
+    ids = [document.id for document in documents]
+    held = read(retriever, list(dict.fromkeys(ids)))
+    there = [
+        at
+        for at, (id, document) in enumerate(zip(ids, documents))
+        if id in held and held[id][0] == node_of(document).get_content(MetadataMode.NONE)
+    ]
     if there:
-        values = np.asarray([held[ids[at]] for at in there], dtype=np.float32)
-        name = store.class_name()
+        values = [held[ids[at]][1] for at in there]
         rows[there] = checked_vectors(values, rows=len(there), dimension=dimension, name=name)
     return rows

@@ -58,6 +58,11 @@ def load_encoder(
         from stepwell.models.named import NamedEncoder
 
         return NamedEncoder(spec)
+    for framework, kind in (("langchain", "Embeddings"), ("llama_index", "BaseEmbedding")):
+        if _of_framework(spec, framework, kind):
+            raise ConfigurationError(
+                f"a {type(spec).__name__} becomes an encoder by stepwell.{framework}.as_encoder"
+            )
     if callable(spec):
         from stepwell.models.callables import CallableEncoder
 
@@ -175,6 +180,13 @@ def _offers(spec: object, *names: str) -> bool:
     # Looked up without running properties: asking for a dimension may load the model.
     missing = object()
     return not any(inspect.getattr_static(spec, name, missing) is missing for name in names)
+
+
+def _of_framework(spec: object, framework: str, name: str) -> bool:
+    return any(
+        kind.__name__ == name and kind.__module__.startswith(framework)
+        for kind in type(spec).__mro__
+    )
 
 
 def _is_a(spec: object, name: str) -> bool:
