@@ -25,6 +25,12 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
+from llama_index.core.vector_stores.types import (
+    FilterCondition,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+)
 
 from stepwell.models import load_encoder
 
@@ -69,11 +75,16 @@ def scored(given: Sequence[TextNode], score: float | None = None) -> list[NodeWi
     return [NodeWithScore(node=node, score=score) for node in given]
 
 
+@cache
+def _query_vector(query: str) -> tuple[float, ...]:
+    return tuple(load_encoder().encode([query], kind="query")[0].tolist())
+
+
 class PackagedEmbedding(BaseEmbedding):
-    """Stepwell's packaged encoder as a LlamaIndex embedding."""
+    """Stepwell's packaged encoder as a LlamaIndex embedding; it embeds a query once."""
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return load_encoder().encode([query], kind="query")[0].tolist()
+        return list(_query_vector(query))
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return self._get_query_embedding(query)
@@ -99,6 +110,14 @@ def chroma_index(name: str, given: Sequence[TextNode], embedding: BaseEmbedding)
     collection = chromadb.EphemeralClient().get_or_create_collection(name)
     store = StorageContext.from_defaults(vector_store=chroma.ChromaVectorStore(collection))
     return VectorStoreIndex(list(given), storage_context=store, embed_model=embedding)
+
+
+def where(key: str, operator: FilterOperator, value: Any) -> MetadataFilter:
+    return MetadataFilter(key=key, operator=operator, value=value)
+
+
+def both(*filters: Any, condition: FilterCondition = FilterCondition.AND) -> MetadataFilters:
+    return MetadataFilters(filters=list(filters), condition=condition)
 
 
 class Ears(BaseEventHandler):

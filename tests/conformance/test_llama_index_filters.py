@@ -20,26 +20,12 @@ from llama_index.core.vector_stores.types import (
 )
 from packaging.version import Version
 
-from stepwell import Candidates, Cascade, Filter, Hybrid, InputError, Query
+from stepwell import Candidates, Cascade, Filter, InputError, Query
 from stepwell.llama_index import CascadeQuery, CascadeRetriever, as_stage
 from stepwell.llama_index.filters import parse_filter, store_filters
-from tests.conformance.llama_index_parts import (
-    QUESTION,
-    PackagedEmbedding,
-    chroma_index,
-    nodes,
-    vector_index,
-)
+from tests.conformance.llama_index_parts import QUESTION, both, vector_index, where
 
 OP = FilterOperator
-
-
-def where(key: str, operator: FilterOperator, value: Any) -> MetadataFilter:
-    return MetadataFilter(key=key, operator=operator, value=value)
-
-
-def both(*filters: Any, condition: FilterCondition = FilterCondition.AND) -> MetadataFilters:
-    return MetadataFilters(filters=list(filters), condition=condition)
 
 
 def held_by_their_store(metadata: dict[str, Any], filters: MetadataFilters) -> bool:
@@ -52,11 +38,6 @@ def held_by_their_store(metadata: dict[str, Any], filters: MetadataFilters) -> b
 @pytest.fixture(scope="module")
 def index() -> VectorStoreIndex:
     return vector_index()
-
-
-@pytest.fixture(scope="module")
-def chroma() -> VectorStoreIndex:
-    return chroma_index("llama-index-filters", nodes(), PackagedEmbedding())
 
 
 VALUES = st.one_of(st.integers(0, 3), st.sampled_from(["a", "b", "ab"]))
@@ -177,55 +158,6 @@ def test_31_equality_and_membership_are_pushed_down() -> None:
         ("owner", OP.IN, ["a", "b"]),
         ("year", OP.GTE, 2020),
     ]
-
-
-FILTERS = [
-    both(where("owner", OP.EQ, "json")),
-    both(where("owner", OP.IN, ["json", "list"])),
-    both(where("owner", OP.NE, "str"), where("length", OP.LT, 120)),
-    both(
-        where("length", OP.GT, 150),
-        both(where("owner", OP.EQ, "list"), where("owner", OP.EQ, "str")),
-        condition=FilterCondition.OR,
-    ),
-    both(
-        where("length", OP.LT, 80),
-        both(
-            where("owner", OP.EQ, "list"),
-            where("owner", OP.EQ, "json"),
-            condition=FilterCondition.OR,
-        ),
-    ),
-    both(where("owner", OP.EQ, "str"), condition=FilterCondition.NOT),
-    both(where("ref_doc_id", OP.EQ, "doc-json")),
-    both(where("owner", OP.EQ, "nobody")),
-    {"owner": {"$ne": "str"}},
-    {"$not": {"owner": "list"}},
-]
-
-
-@pytest.mark.parametrize("filters", FILTERS, ids=range(len(FILTERS)))
-@pytest.mark.parametrize("store", ["index", "chroma"])
-@pytest.mark.parametrize("arms", ["one", "hybrid"])
-def test_31_all_that_match_are_found_and_nothing_else(
-    filters: Any, store: str, arms: str, request: pytest.FixtureRequest
-) -> None:
-    """Asked for as many as there are, every arm returns exactly the nodes that match."""
-    source = request.getfixturevalue(store)
-    stage: Any = as_stage(source, k=7, name="vectors")
-    if arms == "hybrid":
-        stage = Hybrid([stage, as_stage(source, k=20, name="again")], k=20)
-    retriever = CascadeRetriever(Cascade([stage]), k=500)
-    wanted = parse_filter(filters)
-    assert wanted is not None
-    matching = {
-        node.node_id
-        for node in nodes()
-        if wanted.matches({**node.metadata, "ref_doc_id": node.ref_doc_id})
-    }
-    found = {each.node_id for each in retriever.retrieve(CascadeQuery(QUESTION, filters=filters))}
-    assert found <= matching
-    assert len(found) >= min(len(matching), 7)
 
 
 def test_31_the_stage_checks_and_asks_for_more_by_itself(index: VectorStoreIndex) -> None:
