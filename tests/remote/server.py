@@ -63,12 +63,14 @@ class Served:
         faults: What to do with the next requests instead: a status, a function that changes the
             answer, raw bytes, or seconds to sleep first. One a request; then it behaves.
         headers: Sent with a faulty status.
+        words: What a faulty status says, in place of the request's own key.
     """
 
     api: str
     url: str = ""
     faults: list[Any] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    words: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -94,7 +96,7 @@ def serving(api: str, *faults: Any, **headers: str) -> Iterator[Served]:
                 return self._send(200, fault)
             if isinstance(fault, int):
                 key = self.headers.get("Authorization", "")
-                words = {"message": f"cannot, with {key}", "echo": body}
+                words = {"message": told.words or f"cannot, with {key}", "echo": body}
                 return self._send(fault, json.dumps(words).encode(), told.headers)
             if isinstance(fault, float):
                 time.sleep(fault)

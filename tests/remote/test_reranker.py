@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,85 @@ def test_a_blank_passage_is_not_sent(api: str) -> None:
     assert values[2] > values[0] >= values[1] == values[3]
 
 
+def test_a_blank_passage_wins_nothing_at_the_deadline() -> None:
+    """Where the deadline leaves passages unscored, a blank one is not put above them."""
+    documents = [sw.Document(id, text) for id, text in (("a", "x"), ("b", "y"), ("blank", " "))]
+    with serving("tei", 3.0) as server:
+        stage = sw.CrossEncoder(RemoteReranker("tei", url=server.url), blend=1.0)
+        result = sw.Cascade([stage]).rank(QUERY, documents, deadline=0.3)
+    assert result.ids == ["a", "b", "blank"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("one two\n" + "line\n" * 40, 100),
+        ("intro " + "x" * 300, 100),
+        ("\u7b2c1\u7ae0 " + "\u6f22" * 300, 100),
+        ("a" * 99 + " b c", 99),
+    ],
+)
+def test_a_cut_keeps_nearly_all_that_fits(text: str, sent: int) -> None:
+    """Whatever the blanks in a passage, no more than a fifth of what fits is cut off for a word."""
+    with serving("tei") as server:
+        RemoteReranker("tei", url=server.url, longest=100).score(QUERY, [text])
+    (kept,) = server.requests[0]["texts"]
+    assert text.startswith(kept)
+    assert 0.8 * 100 - 1 <= len(kept) <= sent
+
+
+BODIES = {
+    "cohere": {"model": "rerank-v3.5", "query": QUERY, "documents": TEXTS},
+    "voyage": {
+        "model": "rerank-2.5",
+        "query": QUERY,
+        "documents": TEXTS,
+        "return_documents": False,
+    },
+    "jina": {
+        "model": "jina-reranker-v2-base-multilingual",
+        "query": QUERY,
+        "documents": TEXTS,
+        "return_documents": False,
+    },
+    "tei": {"query": QUERY, "texts": TEXTS, "truncate": True, "raw_scores": False},
+    "vllm": {"query": QUERY, "documents": TEXTS},
+    "infinity": {
+        "query": QUERY,
+        "documents": TEXTS,
+        "return_documents": False,
+        "raw_scores": False,
+    },
+    "llama.cpp": {"query": QUERY, "documents": TEXTS},
+}
+
+
+@pytest.mark.parametrize("api", list(BODIES))
+def test_exactly_what_is_sent(api: str) -> None:
+    """Each API gets the fields of its documentation and no other."""
+    with serving(api) as server:
+        RemoteReranker(api, url=server.url, key=SECRET).score(QUERY, TEXTS)
+    assert server.requests == [BODIES[api]]
+
+
+def test_the_table_of_the_documentation_is_what_is_built() -> None:
+    """Paths, keys, limits and kinds of docs/cross-encoders.md are those of the code."""
+    page = (Path(__file__).parents[2] / "docs" / "cross-encoders.md").read_text(encoding="utf-8")
+    for api, shape in SHAPES.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{api}` |"))
+        _, _, asks, keys, limit, kind, _ = (cell.strip() for cell in row.split("|"))
+        assert asks.startswith(f"`{shape.path}`")
+        assert all(f"`{name}`" in keys for name in shape.key or ("key=",))
+        assert int(limit.replace(",", "")) == shape.limit
+        assert kind == {"probability": "probabilities", "logit": "logits"}[shape.kind]
+    hosts = {api: shape.url for api, shape in SHAPES.items() if shape.url}
+    assert hosts == {
+        "cohere": "https://api.cohere.com",
+        "voyage": "https://api.voyageai.com",
+        "jina": "https://api.jina.ai",
+    }
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
 def test_what_passes_is_tried_again(status: int) -> None:
     """A failure that may pass is asked again, and the right scores come back."""
@@ -156,6 +236,15 @@ BAD = {
     "fewer": (_fewer, "1 of 4 passages have no score"),
     "NaN": (_nan, "score of passage . is nan"),
     "texts": (_texts, "index '"),
+    "many digits": (b'{"results": [{"index": ' + b"1" * 5000 + b"}]}", "no list of results"),
+    "above float32": (
+        b'{"results": [{"index": 0, "relevance_score": 1e39}]}',
+        "score of passage 0 is 1e.39",
+    ),
+    "above float64": (
+        b'{"results": [{"index": 0, "relevance_score": 1' + b"0" * 400 + b"}]}",
+        "score of passage 0 is 1",
+    ),
 }
 
 
@@ -260,6 +349,7 @@ def test_both_forms_of_retry_after() -> None:
     assert asked("3") == 3
     assert [asked(value) for value in ("", "soon", "-4", "1.5.2", "²")] == [0] * 5
     now = datetime.now(UTC)
+    assert asked("Sat, 21 Nov 2026 07:39:43 +99999999999999999999") == 0
     assert 3500 < asked(format_datetime(now + timedelta(hours=1), usegmt=True)) <= 3600
     assert asked(format_datetime(now - timedelta(hours=1), usegmt=True)) == 0
 
@@ -311,6 +401,47 @@ def test_the_key_appears_nowhere(watched: pytest.LogCaptureFixture) -> None:
         assert token not in text
     with pytest.raises(sw.ConfigurationError, match="COHERE_API_KEY"):
         pickle.loads(pickle.dumps(scorer)).score(QUERY, TEXTS)
+
+
+def test_a_key_cut_in_half_is_not_shown_either() -> None:
+    """A long message with the key at its end shows no part of the key."""
+    with serving("cohere", 401) as server:
+        server.words = "m" * 285 + f" {SECRET}"
+        with pytest.raises(sw.RemoteError) as e:
+            RemoteReranker("cohere", url=server.url, key=SECRET).score(QUERY, TEXTS)
+    assert "sk-" not in str(e.value)
+
+
+def test_no_frame_of_ours_holds_the_key() -> None:
+    """What an error tracker keeps of an error, the variables of each frame, holds no key."""
+    with serving("cohere", 401) as server:
+        scorer = RemoteReranker("cohere", url=server.url, key=SECRET, headers={"X-G": "gate-123"})
+        try:
+            scorer.score(QUERY, TEXTS)
+        except sw.RemoteError as error:
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    kept = repr([frame.f_locals for frame in frames[1:]])  # the first is this test's own
+    assert len(frames) > 3
+    assert SECRET not in kept
+    assert "gate-123" not in kept
+
+
+def test_a_lone_surrogate_does_no_harm() -> None:
+    """Text that no UTF-8 can hold is sent with a question mark in its place."""
+    with serving("tei") as server:
+        RemoteReranker("tei", url=server.url).score(QUERY, ["logs \ud800 rotate"])
+    assert server.requests[0]["texts"] == ["logs ? rotate"]
+
+
+def test_closing_ends_what_was_opened() -> None:
+    """Twenty times opened and closed leaves nothing behind to be closed at the end."""
+    with serving("tei") as server:
+        scorer = RemoteReranker("tei", url=server.url)
+        for _ in range(20):
+            scorer.score(QUERY, TEXTS)
+            assert scorer._closing.alive
+            scorer.close()
+            assert not scorer._closing.alive
 
 
 @pytest.mark.parametrize("bad", ["sk\x00secret", "sk-secret-\u00e9", "sk\nsecret", " ", 5, b"sk"])

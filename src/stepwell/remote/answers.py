@@ -12,7 +12,7 @@ from stepwell.errors import ConfigurationError
 from stepwell.models.protocols import Vectors
 from stepwell.remote.shapes import Shape
 
-LONGEST_MESSAGE = 300
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 class BadAnswerError(ValueError):
@@ -36,8 +36,8 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
             raise BadAnswerError(f"a result has index {at!r:.40}, of {n} passages")
         if not math.isnan(values[at]):
             raise BadAnswerError(f"two results have index {at}")
-        if type(score) not in (int, float) or not math.isfinite(score):
-            raise BadAnswerError(f"the score of passage {at} is {score!r:.40}")
+        if type(score) not in (int, float) or not abs(score) <= LARGEST_SCORE:
+            raise BadAnswerError(f"the score of passage {at} is {str(score)[:40]}")
         values[at] = score
     missing = int(np.isnan(values).sum())
     if missing:
@@ -51,13 +51,15 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
 
 
 def message_of(answer: Any) -> str:
-    """The server's own words on an error, one short line; empty if it has none."""
+    """The server's own words on an error, in one line; empty if it has none."""
     for key in ("message", "detail", "error", "msg"):
         found = answer.get(key) if isinstance(answer, Mapping) else None
+        if isinstance(found, list) and found:
+            found = found[0]
         if isinstance(found, Mapping):
             return message_of(found)
         if isinstance(found, str):
-            return " ".join(found.split())[:LONGEST_MESSAGE]
+            return " ".join(found.split())
     return ""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stepwell.candidates import check_k
+from stepwell.documents import well_formed
 from stepwell.errors import ConfigurationError, RemoteError, import_extra
 from stepwell.models.protocols import PairScores, ScoreKind, Vectors
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # 408 timeout, 425 early, 429 too many; the rest are a server's own troubles.
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+LONGEST_MESSAGE = 300
 LARGEST = 64 * 2**20
 """Bytes of an answer."""
 
@@ -99,7 +101,7 @@ class RemoteReranker:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy reads its key from the environment again: a pickle travels further than a key may.
-        hidden = ("_key", "_headers", "_client", "_lock")
+        hidden = ("_key", "_headers", "_client", "_closing", "_lock")
         return {name: value for name, value in vars(self).items() if name not in hidden}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -115,8 +117,8 @@ class RemoteReranker:
 
     @property
     def name(self) -> str:
-        """API and model."""
-        return f"{self.api}:{self.model or self.url}"
+        """What changes a score: API, model, server, and how much of a passage is sent."""
+        return f"{self.api}:{self.model or ''}@{self.url}@{self.longest}"
 
     @property
     def kind(self) -> ScoreKind:
@@ -141,7 +143,7 @@ class RemoteReranker:
             RemoteError: The server refused, or failed more often than `attempts`.
             ConfigurationError: Its scores are not of the kind that was declared.
         """
-        sent = [_cut(text, self.longest) for text in passages]
+        sent = [_cut(well_formed(text), self.longest) for text in passages]
         cut = np.array([len(a) < len(b) for a, b in zip(sent, passages)], dtype=bool)
         values = np.full(len(sent), np.nan, dtype=np.float32)
         deadline: float | None = getattr(stop, "deadline", None)
@@ -155,15 +157,16 @@ class RemoteReranker:
             if scored is None:
                 break
             values[part] = scored
-        values[~np.isin(np.arange(len(sent)), told)] = _least(values, self.kind)
+        if not np.isnan(values[told]).any():
+            values[~np.isin(np.arange(len(sent)), told)] = _least(values, self.kind)
         return PairScores(values, truncated=int(cut.sum()), windows=len(sent), cut=cut)
 
     def close(self) -> None:
         """Close its connections; it opens new ones when it is used again."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            if self._client is not None:
+                self._client = None
+                self._closing()
 
     def _opened(self) -> httpx.Client:
         import httpx
@@ -171,7 +174,7 @@ class RemoteReranker:
         with self._lock:
             if self._client is None:
                 self._client = httpx.Client(follow_redirects=False)
-                weakref.finalize(self, self._client.close)
+                self._closing = weakref.finalize(self, self._client.close)
             return self._client
 
     def _scored(self, query: str, passages: list[str], deadline: float | None) -> Vectors | None:
@@ -194,6 +197,12 @@ class RemoteReranker:
         left = self.timeout if deadline is None else min(self.timeout, deadline - time.monotonic())
         if left <= 0:
             raise Retryable(f"{self.name} was not asked: the deadline is over")
+        if self._key is None:  # it came out of a pickle, or there is none
+            self._key = key_of(None, self.shape, self.api)
+        client = self._opened()  # before the clock is read: certificates take a while
+        left = self.timeout if deadline is None else min(self.timeout, deadline - time.monotonic())
+        if left <= 0:
+            raise Retryable(f"{self.name} was not asked: the deadline is over")
         headers = {name: value.reveal() for name, value in self._headers.items()}
         if self._key is None:  # it came out of a pickle, or there is none
             self._key = key_of(None, self.shape, self.api)
@@ -202,21 +211,30 @@ class RemoteReranker:
         ends = time.monotonic() + left
         try:
             with client.stream(
-                "POST", self.url + self.shape.path, json=body, headers=headers, timeout=left
+                "POST", self.url + self.shape.path, json=body, auth=self._sign, timeout=left
             ) as answer:
                 return self._read(answer, _whole(answer, ends), n)
         except httpx.TimeoutException:
             raise Retryable(f"{self.name} did not answer within {left:.3g} s") from None
-        except httpx.TransportError as error:
+        except httpx.DecodingError:
+            raise Retryable(f"{self.name} answered what cannot be decoded") from None
+        except (httpx.TransportError, RuntimeError) as error:  # the latter: closed meanwhile
             reason = self._clean(str(error)) or type(error).__name__
             raise Retryable(f"{self.name} cannot be reached: {reason}") from None
-        return self._read(answer, n)
+
+    def _sign(self, request: httpx.Request) -> httpx.Request:
+        # Not in a variable: error trackers keep those of every frame.
+        for name, value in self._headers.items():
+            request.headers[name] = value.reveal()
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
 
     def _read(self, answer: httpx.Response, whole: bytes, n: int) -> Vectors:
         status = answer.status_code
         try:
             content: Any = json.loads(whole)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             content = None
         if status != 200:
             said = self._clean(message_of(content))
@@ -230,9 +248,10 @@ class RemoteReranker:
             raise Retryable(f"{self.name} answered badly: {error}", status=status) from None
 
     def _clean(self, text: str) -> str:
+        """A short line without the key; cut only then, or a part of it would stay."""
         for secret in (self._key, *self._headers.values()):
             text = text if secret is None else secret.out_of(text)
-        return text
+        return text[:LONGEST_MESSAGE]
 
 
 def _whole(answer: httpx.Response, ends: float) -> bytes:
@@ -257,7 +276,11 @@ def _least(values: Vectors, kind: ScoreKind) -> float:
 
 
 def _cut(text: str, longest: int) -> str:
+    """The beginning, up to a blank near its end where there is one."""
     if len(text) <= longest:
         return text
     head = text[:longest]
-    return head.rpartition(" ")[0] or head
+    if head[-1].isspace() or text[longest].isspace():
+        return head.rstrip()
+    whole = head[: -len(head.split()[-1])]
+    return whole.rstrip() if len(whole) > 0.8 * longest else head

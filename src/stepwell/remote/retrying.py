@@ -60,10 +60,10 @@ def wait_asked(headers: Mapping[str, str]) -> float:
         return float(asked)
     try:
         when = parsedate_to_datetime(asked)
-    except ValueError:
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return 0.0
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def _asked(state: RetryCallState) -> float:

@@ -6,6 +6,9 @@ from typing import Any, NoReturn
 
 from stepwell.errors import ConfigurationError
 
+SHORTEST = 8
+"""Characters of a key that is looked for in what servers say."""
+
 
 class Secret:
     """Holds a key; its repr is stars, and neither a pickle nor a copy through one holds it."""
@@ -34,4 +37,5 @@ class Secret:
 
     def out_of(self, text: str) -> str:
         """The text with the key replaced by stars."""
-        return text.replace(self._value, "***")
+        # A word that stands for no key is no secret.
+        return text if len(self._value) < SHORTEST else text.replace(self._value, "***")
