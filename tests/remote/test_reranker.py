@@ -415,6 +415,7 @@ def test_a_key_cut_in_half_is_not_shown_either() -> None:
 def test_no_frame_of_ours_holds_the_key() -> None:
     """What an error tracker keeps of an error, the variables of each frame, holds no key."""
     with serving("cohere", 401) as server:
+        server.words = "no"
         scorer = RemoteReranker("cohere", url=server.url, key=SECRET, headers={"X-G": "gate-123"})
         try:
             scorer.score(QUERY, TEXTS)

@@ -121,6 +121,11 @@ class RemoteReranker:
         return f"{self.api}:{self.model or ''}@{self.url}@{self.longest}"
 
     @property
+    def _called(self) -> str:
+        """Its name in messages."""
+        return f"{self.api}:{self.model}" if self.model else f"{self.api} at {self.url}"
+
+    @property
     def kind(self) -> ScoreKind:
         """What the numbers are."""
         return self.shape.kind
@@ -194,20 +199,11 @@ class RemoteReranker:
         import httpx
 
         client = self._opened()  # before the clock is read: certificates take a while
-        left = self.timeout if deadline is None else min(self.timeout, deadline - time.monotonic())
-        if left <= 0:
-            raise Retryable(f"{self.name} was not asked: the deadline is over")
         if self._key is None:  # it came out of a pickle, or there is none
             self._key = key_of(None, self.shape, self.api)
-        client = self._opened()  # before the clock is read: certificates take a while
         left = self.timeout if deadline is None else min(self.timeout, deadline - time.monotonic())
         if left <= 0:
-            raise Retryable(f"{self.name} was not asked: the deadline is over")
-        headers = {name: value.reveal() for name, value in self._headers.items()}
-        if self._key is None:  # it came out of a pickle, or there is none
-            self._key = key_of(None, self.shape, self.api)
-        if self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key.reveal()}"
+            raise Retryable(f"{self._called} was not asked: the deadline is over")
         ends = time.monotonic() + left
         try:
             with client.stream(
@@ -215,12 +211,12 @@ class RemoteReranker:
             ) as answer:
                 return self._read(answer, _whole(answer, ends), n)
         except httpx.TimeoutException:
-            raise Retryable(f"{self.name} did not answer within {left:.3g} s") from None
+            raise Retryable(f"{self._called} did not answer within {left:.3g} s") from None
         except httpx.DecodingError:
-            raise Retryable(f"{self.name} answered what cannot be decoded") from None
+            raise Retryable(f"{self._called} answered what cannot be decoded") from None
         except (httpx.TransportError, RuntimeError) as error:  # the latter: closed meanwhile
             reason = self._clean(str(error)) or type(error).__name__
-            raise Retryable(f"{self.name} cannot be reached: {reason}") from None
+            raise Retryable(f"{self._called} cannot be reached: {reason}") from None
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
         # Not in a variable: error trackers keep those of every frame.
@@ -238,14 +234,14 @@ class RemoteReranker:
             content = None
         if status != 200:
             said = self._clean(message_of(content))
-            message = f"{self.name} answered {status}{': ' + said if said else ''}"
+            message = f"{self._called} answered {status}{': ' + said if said else ''}"
             if status in TRY_AGAIN:
                 raise Retryable(message, status=status, wait=wait_asked(answer.headers))
             raise RemoteError(message, api=self.api, status=status)
         try:
-            return scores_of(content, self.shape, n, name=self.name)
+            return scores_of(content, self.shape, n, name=self._called)
         except BadAnswerError as error:
-            raise Retryable(f"{self.name} answered badly: {error}", status=status) from None
+            raise Retryable(f"{self._called} answered badly: {error}", status=status) from None
 
     def _clean(self, text: str) -> str:
         """A short line without the key; cut only then, or a part of it would stay."""
