@@ -151,8 +151,8 @@ NESTED: Any = st.recursive(
 
 
 @given(filters=st.builds(lambda one: both(one), NESTED), awaited=st.booleans())
-@settings(max_examples=1000, deadline=None)
-def test_31_a_thousand_filters_in_every_arm(filters: MetadataFilters, awaited: bool) -> None:
+@settings(max_examples=400, deadline=None)
+def test_31_random_filters_in_every_arm(filters: MetadataFilters, awaited: bool) -> None:
     """Whatever the filter, nested too, four arms together answer what matches and no other."""
     query = CascadeQuery(QUESTION, filters=filters)
     retriever = of_all_arms()
