@@ -1,12 +1,13 @@
-"""One tiny cross-encoder for all who are compared, as sentence-transformers saves one."""
+"""One tiny cross-encoder for all who are compared, and a counter of the models that are loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stepwell.models.registry import shared
 from tests.models import tiny
 
 if TYPE_CHECKING:
@@ -30,3 +31,20 @@ def reader(reader_folder: Path) -> CrossEncoder:
     from sentence_transformers import CrossEncoder
 
     return CrossEncoder(str(reader_folder), device="cpu")
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The keys of the models that are loaded while the test runs."""
+    seen: list[Any] = []
+    own = type(shared).get
+
+    def get(registry: Any, key: Any, load: Any, /) -> Any:
+        def counted() -> Any:
+            seen.append(key)
+            return load()
+
+        return own(registry, key, counted)
+
+    monkeypatch.setattr(type(shared), "get", get)
+    return seen

@@ -17,29 +17,11 @@ from llama_index.core.schema import NodeWithScore
 
 from stepwell import BM25, Cascade, CrossEncoder
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
-from stepwell.models.registry import shared
 from tests.conformance.llama_index_parts import QUESTION, Callbacks, nodes, scored, vector_index
 
 
 def ids(found: list[NodeWithScore]) -> list[str]:
     return [each.node_id for each in found]
-
-
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The keys of the models that are loaded while the test runs."""
-    seen: list[Any] = []
-    own = type(shared).get
-
-    def get(registry: Any, key: Any, load: Any, /) -> Any:
-        def counted() -> Any:
-            seen.append(key)
-            return load()
-
-        return own(registry, key, counted)
-
-    monkeypatch.setattr(type(shared), "get", get)
-    return seen
 
 
 def test_33_copies_of_the_postprocessor_share_its_models(
