@@ -11,7 +11,7 @@ from typing import Any
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
 from stepwell.driving import End
-from stepwell.errors import InputError
+from stepwell.errors import InputError, kind_of
 from stepwell.filters import Filter
 from stepwell.result import Result, hits_of
 from stepwell.trace import StageRecord, Trace
@@ -125,4 +125,5 @@ def _document(at: int, value: Document | str) -> Document:
         return Document(str(at), value)
     if isinstance(value, Document):
         return value
-    raise InputError(f"document {at} must be a Document or a string, not {type(value).__name__}")
+    message = f"document {at} must be a stepwell.Document or a string, not {kind_of(value)}"
+    raise InputError(message)

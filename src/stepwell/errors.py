@@ -95,6 +95,12 @@ class ContractError(StageError):
     """A stage broke a rule of the cascade: invented an id, changed the query, gave NaN."""
 
 
+def kind_of(value: object) -> str:
+    """The class of a value, with its module unless it is Python's own."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
 def import_extra(module: str, *, extra: str) -> ModuleType:
     """Import an optional dependency, or say which extra brings it.
 

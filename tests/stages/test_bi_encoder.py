@@ -201,3 +201,15 @@ def test_repr():
     assert (
         repr(BiEncoder(encoder=WordEncoder(), blend=0.5)) == "BiEncoder('words', k=50, blend=0.5)"
     )
+
+
+def test_what_comes_from_elsewhere_takes_the_corpuss_vector_of_the_same_text():
+    """A document that another source found costs no encoding where the corpus holds its text."""
+    encoder = Counting()
+    with Corpus.temporary(encoder=encoder) as corpus:
+        corpus.add(DOCUMENTS)
+        encoder.passages.clear()
+        brought = [Document("cat", "the office cat"), Document("logs", "a newer text")]
+        after = BiEncoder(corpus, blend=1.0).run(Candidates.of("office cat", brought))
+    assert encoder.passages == ["a newer text"]
+    assert after.ids.tolist() == ["cat", "logs"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepwell.documents import Document
-from stepwell.errors import InputError
+from stepwell.errors import InputError, kind_of
 
 _INT64 = 2**63
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -22,7 +22,7 @@ def checked(document: Document) -> str:
             not come back as it went in.
     """
     if not isinstance(document, Document):
-        raise InputError(f"a corpus takes Document objects, not {type(document).__name__}")
+        raise InputError(f"a corpus takes stepwell.Document objects, not {kind_of(document)}")
     where = f"document {document.id!r}"
     _check_string(document.id, where, "the id")
     _check_string(document.text, where, "the text")

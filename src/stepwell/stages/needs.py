@@ -29,8 +29,8 @@ def need_corpus(corpus: Any, name: str, *ability: str) -> None:
     """
     if any(not hasattr(corpus, method) for method in ability):
         raise ConfigurationError(
-            f"stage {name!r} needs a Corpus, not {type(corpus).__name__}; "
-            "make one with Corpus.open(path) or Corpus.temporary()"
+            f"{name!r} needs a Corpus, not {type(corpus).__name__}; make one with "
+            "Corpus.open(path) or Corpus.temporary(), or put as_stage() of a store before the rest"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, InMemory, Source, overlay
+from stepwell.errors import ConfigurationError
 from stepwell.stages.needs import need_candidates
 
 MATCHED = "stepwell_matched"
@@ -27,7 +28,7 @@ class Parents:
         name: Shown in the trace.
 
     Raises:
-        ConfigurationError: k is below 1.
+        ConfigurationError: k is below 1, or the source cannot be asked by id.
     """
 
     expands = True
@@ -44,6 +45,10 @@ class Parents:
         self.name = name
         self.k = check_k(k)
         self.key = key
+        if source is not None and not hasattr(source, "get_many"):
+            raise ConfigurationError(
+                f"parents come from a Corpus or a Source, not {type(source).__name__}"
+            )
         self.source = source
 
     def __repr__(self) -> str:

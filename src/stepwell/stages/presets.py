@@ -14,6 +14,7 @@ from stepwell.stages.bm25 import BM25
 from stepwell.stages.cross_encoder import CrossEncoder
 from stepwell.stages.dense import Dense
 from stepwell.stages.hybrid import Hybrid
+from stepwell.stages.needs import need_corpus
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
@@ -89,6 +90,8 @@ def preset(name: str, corpus: Corpus | None = None, k: int = 10) -> list[Stage]:
     if name not in _PRESETS:
         raise ConfigurationError(f"no preset is named {name!r}; there are {', '.join(PRESETS)}")
     check_k(k)
+    if corpus is not None:
+        need_corpus(corpus, name, "search_text", "search_vector")
     return _PRESETS[name](corpus, k)
 
 

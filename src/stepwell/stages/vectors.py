@@ -106,8 +106,20 @@ def _read(stored: Stored, candidates: Candidates, rows: Vectors) -> None:
         rows[there] = stored.stored_vectors(found, dimension=rows.shape[1])
         return
     held = held_by(stored, candidates)
+    held |= _same(stored, candidates, np.flatnonzero(~held))
     if held.any():
         rows[held] = stored.vectors_for(candidates.ids[held].tolist())
+
+
+def _same(corpus: Corpus, candidates: Candidates, others: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(n,) which of the candidates from elsewhere the corpus holds too, with the same text."""
+    same = np.zeros(len(candidates), dtype=bool)
+    ids = candidates.ids[others].tolist()
+    here, there = corpus.get_many(ids), candidates.source.get_many(ids)
+    same[others] = [
+        a is not None and b is not None and a.text == b.text for a, b in zip(here, there)
+    ]
+    return same
 
 
 def held_by(corpus: Any, candidates: Candidates) -> NDArray[np.bool_]:
