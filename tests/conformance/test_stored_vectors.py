@@ -14,6 +14,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from llama_index.core import StorageContext, SummaryIndex, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import MetadataMode
+from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
 import stepwell as sw
@@ -179,6 +181,27 @@ def test_llama_index_vectors_are_read(kind: str) -> None:
         assert hit.scores["bi-encoder"] == pytest.approx(
             _cosine(QUESTION, hit.document.text), abs=1e-5
         )
+
+
+def test_of_another_llama_index_store_each_node_is_embedded_once() -> None:
+    """A store that gives no vectors costs one embedding a node, not one a query."""
+
+    class Postgres(SimpleVectorStore):
+        @classmethod
+        def class_name(cls) -> str:
+            return "Postgres"
+
+    context = StorageContext.from_defaults(vector_store=Postgres())
+    index = VectorStoreIndex(nodes(), embed_model=CountedEmbedding(), storage_context=context)
+    embedding: Any = index._embed_model
+    embedding._passages.clear()
+    recall = li.as_stage(index, k=len(nodes()))
+    cascade = sw.Cascade([recall, sw.BiEncoder(recall)])
+    for query in (QUESTION, "another question", QUESTION):
+        cascade.search(query)
+    assert sorted(embedding._passages) == sorted(
+        {each.get_content(MetadataMode.EMBED) for each in nodes()}
+    )
 
 
 def test_nodes_that_the_store_lacks_are_embedded_once() -> None:
