@@ -20,6 +20,7 @@ from stepwell.models import PairScores, load_scorer
 
 MODULES = (heapq, json, shutil, textwrap)
 QUERY = "copy a whole directory tree to another place"
+QUESTIONS = [QUERY, "pretty print a JSON file", "wrap a paragraph", "the smallest items of a heap"]
 
 
 @cache

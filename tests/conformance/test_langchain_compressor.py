@@ -1,4 +1,4 @@
-"""Points 20, 21 and 25 onwards of the bad inputs: the compressor, and LangChain's own wrappers."""
+"""Points 20 and 21: the compressor, and LangChain's own wrappers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from stepwell.langchain import CascadeCompressor
 from tests.conformance.langchain_parts import (
     QUERY,
     Recorder,
-    documents,
     memory_store,
     over_corpus,
     over_store,
@@ -140,8 +139,27 @@ def test_20_as_runnable() -> None:
     assert len(found) == 3
 
 
+async def test_20_failure_awaited() -> None:
+    """The same awaited: the order that was given, marked, or one error reported once."""
+
+    def fail(query: str, passages: list[str]) -> Any:
+        raise RuntimeError("no luck")
+
+    stages = [sw.CrossEncoder(fail)]
+    lenient = CascadeCompressor(cascade=sw.Cascade(stages))
+    kept = await lenient.acompress_documents(_given(), QUERY)
+    assert [each.id for each in kept] == [each.id for each in _given()[:5]]
+    assert all(each.metadata["stepwell"]["degraded"] for each in kept)
+    recorder = Recorder()
+    strict = sw.Cascade(stages, on_failure={"cross-encoder": "raise"})
+    with pytest.raises(sw.StageError, match="no luck"):
+        await CascadeCompressor(cascade=strict).acompress_documents(_given(), QUERY, [recorder])
+    assert len(recorder.of("chain error")) == 1
+    assert [each["data"]["status"] for each in recorder.of("custom")] == ["failed"]
+
+
 @pytest.mark.parametrize("make", [over_corpus, over_store])
-def test_21_retriever_tool(make: Any) -> None:
+async def test_21_retriever_tool(make: Any) -> None:
     """As a tool for an agent it gives text for the model and documents for the program."""
     tool = create_retriever_tool(
         make(), "docs", "Searches the documentation.", response_format="content_and_artifact"
@@ -149,5 +167,8 @@ def test_21_retriever_tool(make: Any) -> None:
     call = {"name": "docs", "args": {"query": QUERY}, "id": "1", "type": "tool_call"}
     message = tool.invoke(call)
     assert shape(message.artifact) == shape(make().invoke(QUERY))
-    assert documents()[0].page_content[:20] in "".join(d.page_content for d in documents())
-    assert message.artifact[0].page_content in message.content
+    again = await tool.ainvoke(call)
+    assert shape(again.artifact) == shape(message.artifact)
+    for told in (message, again):
+        assert told.artifact[0].page_content in told.content
+        assert told.artifact[-1].page_content in told.content

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import stepwell as sw
@@ -74,6 +75,38 @@ def test_06_sources_untouched(make: Any) -> None:
     make().invoke(QUERY)
     make().batch([QUERY, "heap"])
     assert documents() == before
+
+
+class Same(BaseRetriever):
+    """A retriever that returns its own objects each time, as LangChain's BM25Retriever does."""
+
+    found: list[Any]
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return list(self.found)
+
+
+async def test_06_shared_objects_stay_as_they_are() -> None:
+    """What a retriever shares, a store holds or a compressor is given is bit for bit the same."""
+    given = [*_odd(), *documents()[:6]]
+    store = InMemoryVectorStore.from_documents(list(documents()[:9]), as_embeddings())
+    before, held = copy.deepcopy(given), copy.deepcopy(store.store)
+    kept = [(id(each), id(each.metadata), list(map(id, each.metadata.values()))) for each in given]
+    shared = CascadeRetriever.from_retriever(Same(found=given), k=9)
+    found = [*shared.invoke("logs"), *await shared.ainvoke("cat"), *shared.batch(["disks"])[0]]
+    over = CascadeRetriever.from_retriever(store)
+    found += [*over.invoke("heap"), *await over.ainvoke("heap"), *over.batch(["heap"])[0]]
+    found += CascadeCompressor(top_n=9).compress_documents(given, "logs")
+    found += await CascadeCompressor(top_n=9).acompress_documents(given, "logs")
+    for each in found:
+        each.metadata["mine"] = each.metadata["relevance_score"]
+    assert repr(given) == repr(before)
+    assert [type(each) for each in given] == [type(each) for each in before]
+    assert kept == [
+        (id(each), id(each.metadata), list(map(id, each.metadata.values()))) for each in given
+    ]
+    assert store.store == held
+    assert not {id(each) for each in found} & {id(each) for each in given}
 
 
 def test_06_what_json_cannot_hold() -> None:
@@ -184,6 +217,9 @@ def test_07_scores(make: Any) -> None:
     assert {type(score) for score in scores} == {float}
     assert scores == sorted(scores, reverse=True)
     assert all(json.loads(document.model_dump_json()) for document in found)
+    ranked = CascadeCompressor(top_n=9).compress_documents(list(documents()[:9]), QUERY)
+    assert {type(each.metadata["relevance_score"]) for each in ranked} == {float}
+    assert all(json.loads(each.model_dump_json()) for each in ranked)
 
 
 def test_07_keys() -> None:

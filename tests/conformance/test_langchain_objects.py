@@ -1,4 +1,4 @@
-"""Points 17, 18, 19, 22 and 36: configuring, copying, pickling, dumping, importing, closing."""
+"""Points 19, 21, 22 and 36: dumping, retries and fall-backs, importing, closing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.load import dumpd
@@ -22,8 +23,8 @@ from tests.conformance.langchain_parts import (
 )
 
 
-def test_21_retry_and_fallbacks() -> None:
-    """with_retry asks again and with_fallbacks asks another."""
+async def test_21_retry_and_fallbacks() -> None:
+    """with_retry asks again and with_fallbacks asks another, awaited too."""
     tries = []
 
     def flaky(candidates: sw.Candidates) -> sw.Candidates:
@@ -36,6 +37,10 @@ def test_21_retry_and_fallbacks() -> None:
     assert len(retriever.with_fallbacks([over_store()]).invoke(QUERY)) == 5
     again = retriever.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
     assert len(again.invoke(QUERY)) == 5
+    assert len(tries) == 3
+    tries.clear()
+    assert len(await retriever.with_fallbacks([over_store()]).ainvoke(QUERY)) == 5
+    assert len(await again.ainvoke(QUERY)) == 5
     assert len(tries) == 3
 
 
@@ -59,6 +64,18 @@ def test_19_dump() -> None:
     assert secret not in repr(retriever)
     assert len(repr(over_corpus())) < 400
     assert len(repr(CascadeCompressor())) < 400
+    compressor = CascadeCompressor(cascade=sw.Cascade([sw.CrossEncoder(Remote())]))
+    assert secret not in json.dumps(dumpd(compressor))
+    assert secret not in repr(compressor)
+
+
+@pytest.mark.parametrize("make", [over_corpus, over_store, CascadeCompressor])
+def test_19_is_not_said_to_be_loadable(make: Any) -> None:
+    """A dump that `load` could not make a cascade from again says so, as other retrievers' do."""
+    dumped = dumpd(make())
+    assert dumped["type"] == "not_implemented"
+    assert dumped["id"][-1] == type(make()).__name__
+    assert "kwargs" not in dumped
 
 
 def test_22_import_is_light() -> None:
@@ -73,6 +90,32 @@ def test_22_import_is_light() -> None:
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+WITHOUT_OTHERS = """
+import sys
+for name in ("langchain", "langchain_classic", "langchain_community", "langchain_chroma",
+             "langchain_text_splitters", "chromadb", "llama_index", "torch", "transformers",
+             "sentence_transformers"):
+    sys.modules[name] = None
+from langchain_core.documents import Document
+from stepwell.langchain import CascadeCompressor, CascadeRetriever
+given = [Document(id="a", page_content="rotate the logs"), Document(id="b", page_content="cats")]
+assert CascadeRetriever.from_documents(given).invoke("logs")[0].id == "a"
+assert CascadeCompressor().compress_documents(given, "logs")[0].id == "a"
+others = {name.partition(".")[0] for name, module in sys.modules.items() if module}
+print(sorted(name for name in others if name.startswith("lang")))
+"""
+
+
+def test_22_answers_without_the_others() -> None:
+    """Both answer where only langchain-core is installed, and warn of nothing."""
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_OTHERS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = set(json.loads(done.stdout.replace("'", '"')))
+    assert "langchain_core" in found
+    assert found <= {"langchain_core", "langchain_protocol", "langsmith"}
 
 
 def test_22_missing_extra() -> None:

@@ -18,6 +18,7 @@ from tests.conformance.langchain_parts import (
     QUERY,
     Recorder,
     cascade_of,
+    memory_store,
     over_corpus,
     over_store,
     shape,
@@ -60,6 +61,19 @@ async def test_11_error(awaited: bool) -> None:
     assert recorder.of("end") == []
     (event,) = recorder.of("custom")
     assert event["data"]["status"] == "failed"
+
+
+async def test_11_run_ids_of_a_batch() -> None:
+    """Each query of a batch runs under the id that its config gives, in one start and one end."""
+    for awaited in (False, True):
+        recorder, ids = Recorder(), [uuid4(), uuid4()]
+        configs: Any = [{"callbacks": [recorder], "run_id": id} for id in ids]
+        if awaited:
+            await over_corpus().abatch([QUERY, "heap"], configs)
+        else:
+            over_corpus().batch([QUERY, "heap"], configs)
+        assert [each["run_id"] for each in recorder.of("start")] == ids
+        assert [each["run_id"] for each in recorder.of("end")] == ids
 
 
 @pytest.mark.parametrize("awaited", [False, True])
@@ -117,6 +131,31 @@ async def test_12_tags_and_metadata(awaited: bool) -> None:
     assert child["metadata"]["ls_vector_store_provider"] == "InMemoryVectorStore"
 
 
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "abatch"])
+async def test_12_langsmith_keys(way: str) -> None:
+    """Our run is named to LangSmith, and the store's has the very keys of its own retriever."""
+    recorder, own = Recorder(), Recorder()
+    memory_store().as_retriever().invoke(QUERY, {"callbacks": [own]})
+    config: Any = {"callbacks": [recorder]}
+    match way:
+        case "invoke":
+            over_store().invoke(QUERY, config)
+        case "ainvoke":
+            await over_store().ainvoke(QUERY, config)
+        case "batch":
+            over_store().batch([QUERY], config)
+        case "abatch":
+            await over_store().abatch([QUERY], config)
+    ours, child = (_langsmith(each) for each in recorder.of("start"))
+    assert ours == {"ls_retriever_name": "cascade"}
+    assert child == _langsmith(own.of("start")[0])
+    assert {"ls_retriever_name", "ls_vector_store_provider"} <= set(child)
+
+
+def _langsmith(run: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in run["metadata"].items() if key.startswith("ls_")}
+
+
 def _chain(retriever: Any) -> Runnable[str, str]:
     prompt = ChatPromptTemplate.from_template("{context}\n{question}")
     model = FakeListChatModel(responses=["Use shutil.copytree."])
@@ -127,16 +166,24 @@ def _chain(retriever: Any) -> Runnable[str, str]:
 @both
 async def test_13_streaming_in_a_chain(make: Any) -> None:
     """In a chain, astream_events shows our start, the stages, our documents, then the answer."""
-    names, documents, answer = [], None, ""
+    names, custom, run_id, documents, answer = [], [], None, None, ""
     async for event in _chain(make()).astream_events(QUERY, version="v2"):
         if event["event"] == "on_chat_model_stream":
             answer += event["data"]["chunk"].content
         if event["name"] in ("CascadeRetriever", "stepwell.stage"):
             names.append(event["event"])
+        if event["event"] == "on_retriever_start" and event["name"] == "CascadeRetriever":
+            run_id = event["run_id"]
+        if event["event"] == "on_custom_event":
+            custom.append(event)
         if event["event"] == "on_retriever_end" and event["name"] == "CascadeRetriever":
             documents = event["data"]["output"]
-    stages = len(make().cascade.stages)
-    assert names == ["on_retriever_start", *["on_custom_event"] * stages, "on_retriever_end"]
+    stages = [stage.name for stage in make().cascade.stages]
+    assert names == ["on_retriever_start", *["on_custom_event"] * len(stages), "on_retriever_end"]
+    assert [each["data"]["name"] for each in custom] == stages
+    for each in custom:
+        assert {"status", "n_in", "n_out", "ms"} <= set(each["data"])
+        assert each["run_id"] == run_id
     assert documents is not None
     assert shape(documents) == shape(make().invoke(QUERY))
     assert answer == "Use shutil.copytree."

@@ -36,3 +36,13 @@ class TestOverStore(TestOverCorpus):
 def test_01_is_a_retriever(make: Any) -> None:
     """A CascadeRetriever is a LangChain retriever wherever one is asked for by type."""
     assert isinstance(make(), BaseRetriever)
+
+
+def test_01_the_suite_is_whole() -> None:
+    """All five tests of LangChain's suite run as LangChain wrote them, none marked or replaced."""
+    suite = {name for name in dir(RetrieversIntegrationTests) if name.startswith("test_")}
+    assert len(suite) == 5
+    for kind in (TestOverCorpus, TestOverStore):
+        assert {name for name in dir(kind) if name.startswith("test_")} == suite
+        for name in suite:
+            assert getattr(kind, name) is getattr(RetrieversIntegrationTests, name)

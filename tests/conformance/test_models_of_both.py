@@ -30,15 +30,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_16_threads_in_llama_index() -> None:
-    """Sixteen threads, fifty calls each, on one retriever answer as one does."""
+    """Sixteen threads, fifty calls each, on one retriever and one postprocessor answer as one."""
     cascade = sw.Cascade([li.as_stage(vector_index(), k=9), sw.CrossEncoder(k=3)])
-    retriever = li.CascadeRetriever(cascade, k=3)
+    retriever, post = li.CascadeRetriever(cascade, k=3), li.CascadePostprocessor(3)
     questions = [QUESTION, "remove an item", "write to a file", "sort"]
-    expected = [retriever.retrieve(each) for each in questions]
+    given = [vector_index().as_retriever(similarity_top_k=6).retrieve(each) for each in questions]
+
+    def answers(at: int) -> list[Any]:
+        ranked = post.postprocess_nodes(given[at % 4], query_str=questions[at % 4])
+        return [retriever.retrieve(questions[at % 4]), ranked]
 
     def fifty(_: int) -> list[Any]:
-        return [retriever.retrieve(questions[at % 4]) for at in range(50)]
+        return [answers(at) for at in range(50)]
 
+    expected = [answers(at) for at in range(4)]
     wanted = [expected[at % 4] for at in range(50)]
     with ThreadPoolExecutor(16) as threads:
         for found in threads.map(fifty, range(16)):
