@@ -6,6 +6,8 @@ import asyncio
 import copy
 from typing import Any
 
+import pytest
+from blockbuster import blockbuster_ctx
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore
 
@@ -88,6 +90,50 @@ async def test_30_a_cancelled_call_leaves_the_instance_usable() -> None:
     assert isinstance(results[0], asyncio.CancelledError)
     door.open.set()
     assert len(await made.apostprocess_nodes(scored(nodes()), query_str="q")) == 3
+
+
+async def test_30_a_retriever_that_timed_out_is_usable() -> None:
+    """After `wait_for` gave up, and after a cancellation, the same retriever answers in full."""
+    door = Door()
+    retriever = CascadeRetriever(Cascade([as_stage(vector_index()), CrossEncoder(door)]), k=3)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(retriever.aretrieve(QUESTION), timeout=0.05)
+    task = asyncio.ensure_future(retriever.aretrieve(QUESTION))
+    while not door.entered.is_set():
+        await asyncio.sleep(0.005)
+    task.cancel()
+    results = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    door.open.set()
+    found = await retriever.aretrieve(QUESTION)
+    assert len(found) == 3
+    assert not found[0].node.metadata["stepwell"]["degraded"]
+    assert found == retriever.retrieve(QUESTION)
+
+
+@pytest.mark.parametrize("kind", ["index", "chroma", "corpus", "postprocessor"])
+async def test_30_nothing_blocks(kind: str) -> None:
+    """Eight concurrent calls make no blocking call on the event loop, whatever is asked."""
+    made: Any = CascadePostprocessor(3)
+    given = scored(nodes(("json",)))
+    if kind == "corpus":
+        made = CascadeRetriever.from_documents(nodes(("json",)), k=3)
+    elif kind != "postprocessor":
+        index = vector_index()
+        if kind == "chroma":
+            index = chroma_index("llama-index-blocks", nodes(("json",)), PackagedEmbedding())
+        made = CascadeRetriever.from_retriever(index, k=3)
+
+    def ask(query: str) -> Any:
+        if kind == "postprocessor":
+            return made.apostprocess_nodes(given, query_str=query)
+        return made.aretrieve(query)
+
+    questions = [QUESTION, "remove an item", "write to a file", "sort"] * 2
+    first = [await ask(each) for each in questions]
+    with blockbuster_ctx():
+        assert await asyncio.gather(*(ask(each) for each in questions)) == first
+    assert [len(each) for each in first] == [3] * 8
 
 
 async def test_30_the_postprocessor_awaits_without_llama_indexs_default() -> None:

@@ -43,14 +43,17 @@ async def test_34_core_and_both_frameworks_agree(cascade: Cascade) -> None:
     llama = CascadeRetriever(cascade, k=8)
     lang = LangChainRetriever(cascade=cascade, k=8)
     many = cascade.search_many(QUESTIONS, k=8)
-    batch = lang.batch(QUESTIONS)
+    batch, abatch = lang.batch(QUESTIONS), await lang.abatch(QUESTIONS)
+    acore = await cascade.asearch_many(QUESTIONS, k=8)
     awaited = await asyncio.gather(*(llama.aretrieve(each) for each in QUESTIONS))
     for at, question in enumerate(QUESTIONS):
         expected = [(hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in many[at]]
         assert [(hit.id, hit.score) for hit in cascade.search(question, k=8)] == expected
         assert of_nodes(llama.retrieve(question)) == expected
         assert of_nodes(awaited[at]) == expected
-        for documents in (lang.invoke(question), batch[at], await lang.ainvoke(question)):
+        assert [(hit.id, hit.score) for hit in acore[at]] == expected
+        one, awaited_one = lang.invoke(question), await lang.ainvoke(question)
+        for documents in (one, awaited_one, batch[at], abatch[at]):
             found = [(each.id, each.metadata["relevance_score"]) for each in documents]
             assert found == expected
 
@@ -70,8 +73,12 @@ async def test_34_ranking_what_is_brought_agrees() -> None:
     assert of_nodes(made.postprocess_nodes(given, query_str=QUESTION)) == expected
     assert of_nodes(await made.apostprocess_nodes(given, query_str=QUESTION)) == expected
     documents = [LangChainDocument(id=node.node_id, page_content=node.text) for node in bare]
-    kept = CascadeCompressor(cascade=cascade, top_n=6).compress_documents(documents, QUESTION)
-    assert [(each.id, each.metadata["relevance_score"]) for each in kept] == expected
+    compressor = CascadeCompressor(cascade=cascade, top_n=6)
+    for kept in (
+        compressor.compress_documents(documents, QUESTION),
+        await compressor.acompress_documents(documents, QUESTION),
+    ):
+        assert [(each.id, each.metadata["relevance_score"]) for each in kept] == expected
 
 
 def broken(query: str, passages: list[str]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from llama_index.core import SummaryIndex, VectorStoreIndex
+from llama_index.core import SummaryIndex, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
 from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.llms import ChatMessage, MockLLM
@@ -56,12 +56,16 @@ async def test_24_a_query_engine_runs_with_the_postprocessor(index: VectorStoreI
 
 async def test_24_a_query_engine_runs_with_the_retriever(retriever: CascadeRetriever) -> None:
     """The cascade is the engine's retriever; query and aquery give equal sources."""
-    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
-    response = engine.query(QUESTION)
-    assert [each.node_id for each in response.source_nodes] == [
-        each.node_id for each in retriever.retrieve(QUESTION)
-    ]
-    assert sources(await engine.aquery(QUESTION)) == sources(response)
+    synthesizer = get_response_synthesizer(llm=MockLLM())
+    for engine in (
+        RetrieverQueryEngine(retriever, response_synthesizer=synthesizer),
+        RetrieverQueryEngine.from_args(retriever, llm=MockLLM()),
+    ):
+        response = engine.query(QUESTION)
+        assert [each.node_id for each in response.source_nodes] == [
+            each.node_id for each in retriever.retrieve(QUESTION)
+        ]
+        assert sources(await engine.aquery(QUESTION)) == sources(response)
 
 
 async def test_24_an_engine_passes_a_calls_own_options_on(retriever: CascadeRetriever) -> None:
@@ -89,6 +93,8 @@ async def test_24_a_chat_engine_runs_with_both(
     history = [ChatMessage(role="user", content="hello")]
     response = chat.chat(QUESTION, chat_history=history)
     assert len(response.source_nodes) == 2
+    chat.reset()
+    assert sources(await chat.achat(QUESTION, chat_history=history)) == sources(response)
     kind = {"context": ContextChatEngine, "condense_plus_context": CondensePlusContextChatEngine}
     mine = kind[mode].from_defaults(retriever=retriever, llm=MockLLM(), memory=remembering())
     first = mine.chat(QUESTION)
@@ -120,6 +126,10 @@ async def test_24_the_evaluator_runs_with_both(
     assert (await evaluator.aevaluate(QUESTION, wanted)).metric_vals_dict["mrr"] == 1.0
     mine = RetrieverEvaluator.from_metric_names(["mrr"], retriever=retriever)
     assert (await mine.aevaluate(QUESTION, wanted)).metric_vals_dict["mrr"] == 1.0
+    found = await evaluator.aevaluate(QUESTION, wanted)
+    given = index.as_retriever(similarity_top_k=30).retrieve(QUESTION)
+    ranked = CascadePostprocessor(top_n=5).postprocess_nodes(given, query_str=QUESTION)
+    assert found.retrieved_ids == [each.node_id for each in ranked]
 
 
 def test_24_other_postprocessors_before_and_after(index: VectorStoreIndex) -> None:

@@ -24,7 +24,7 @@ from stepwell import (
     StageError,
     TopK,
 )
-from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
+from stepwell.llama_index import CascadePostprocessor, CascadeQuery, CascadeRetriever, as_stage
 from tests.conformance.llama_index_parts import (
     QUESTION,
     Callbacks,
@@ -89,12 +89,28 @@ def test_29_the_start_says_what_is_asked_of_what(index: VectorStoreIndex) -> Non
     assert {type(node) for start in starts for node in start.nodes} == {NodeWithScore}
 
 
-def test_29_one_retrieval_for_each_retriever(index: VectorStoreIndex) -> None:
+async def test_29_one_retrieval_for_each_retriever(index: VectorStoreIndex) -> None:
     """The cascade's retrieval and that of the retriever inside it start and end once each."""
-    with listening() as ears:
-        CascadeRetriever(three(index)).retrieve(QUESTION)
-    assert len(ears.named("RetrievalStartEvent")) == 2
-    assert len(ears.named("RetrievalEndEvent")) == 2
+    for awaited in (False, True):
+        made = CascadeRetriever(three(index))
+        with listening() as ears:
+            found = await made.aretrieve(QUESTION) if awaited else made.retrieve(QUESTION)
+        assert len(ears.named("RetrievalStartEvent")) == 2
+        assert len(ears.named("RetrievalEndEvent")) == 2
+        assert ears.named("RetrievalEndEvent")[-1].nodes == found
+
+
+async def test_29_exactly_one_retrieval_over_a_corpus() -> None:
+    """Over its own corpus there is one start with the query and one end with the answer."""
+    made = CascadeRetriever.from_documents(nodes(("json",)))
+    assert made.corpus is not None
+    for awaited in (False, True):
+        with listening() as ears:
+            found = await made.aretrieve(QUESTION) if awaited else made.retrieve(QUESTION)
+        (start,), (end,) = ears.named("RetrievalStartEvent"), ears.named("RetrievalEndEvent")
+        assert start.str_or_query_bundle == QUESTION
+        assert end.nodes == found
+    made.corpus.close()
 
 
 def test_29_the_trace_is_an_event_without_text(index: VectorStoreIndex) -> None:
@@ -111,29 +127,43 @@ def test_29_the_trace_is_an_event_without_text(index: VectorStoreIndex) -> None:
     assert "string" not in event.model_dump_json()
 
 
-def test_29_balanced_when_there_is_nothing(index: VectorStoreIndex) -> None:
+async def test_29_balanced_when_there_is_nothing(index: VectorStoreIndex) -> None:
     """No nodes, no query or a blank one: as many starts as ends."""
     made = CascadePostprocessor()
     with listening() as ears:
         assert made.postprocess_nodes([], query_str=QUESTION) == []
         made.postprocess_nodes(scored(nodes()))
         made.postprocess_nodes(scored(nodes()), query_str="")
+        await made.apostprocess_nodes([], query_str=QUESTION)
+        await made.apostprocess_nodes(scored(nodes()))
         CascadeRetriever(three(index)).retrieve("")
+        await CascadeRetriever(three(index)).aretrieve("")
+        nothing = CascadeQuery(QUESTION, filters={"owner": "nobody"})
+        assert CascadeRetriever(three(index)).retrieve(nothing) == []
+        assert made.postprocess_nodes(scored(nodes()), nothing) == []
     assert len(ears.named("ReRankStartEvent")) == len(ears.named("ReRankEndEvent"))
 
 
+@pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize("policy", ["raise", "skip"])
-def test_29_balanced_when_a_stage_fails(policy: Any) -> None:
+async def test_29_balanced_when_a_stage_fails(policy: Any, awaited: bool) -> None:
     """A failing stage ends too, with the nodes it was given, raised or not."""
     cascade = Cascade([Broken()], on_failure={"broken": policy})
     manager = CallbackManager([heard := Callbacks()])
     made = CascadePostprocessor(3, cascade, callback_manager=manager)
+
+    async def ask() -> list[NodeWithScore]:
+        given = scored(nodes())
+        if awaited:
+            return await made.apostprocess_nodes(given, query_str=QUESTION)
+        return made.postprocess_nodes(given, query_str=QUESTION)
+
     with listening() as ears:
         if policy == "raise":
             with pytest.raises(StageError, match="no memory left"):
-                made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
+                await ask()
         else:
-            kept = made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
+            kept = await ask()
             assert kept[0].node.metadata["stepwell"]["degraded"] is True
             assert ears.named("CascadeEvent")[0].degraded is True
     assert reranks(ears) == [("ReRankStartEvent", "broken"), ("ReRankEndEvent", len(nodes()))]
@@ -144,13 +174,15 @@ def test_29_balanced_when_a_stage_fails(policy: Any) -> None:
 def test_29_the_older_callbacks_hear_it_too() -> None:
     """A callback handler gets the same pairs, with nodes, model, query and depth."""
     manager = CallbackManager([heard := Callbacks()])
-    cascade = Cascade([CrossEncoder(lambda query, passages: [0.0] * len(passages), k=2, name="x")])
-    made = CascadePostprocessor(2, cascade, callback_manager=manager)
+    stage = CrossEncoder(lambda query, passages: [0.0] * len(passages), k=2, name="x")
+    model = stage.scorer
+    made = CascadePostprocessor(2, Cascade([stage]), callback_manager=manager)
     made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
     ((kind, payload),) = heard.started
     assert kind == CBEventType.RERANKING
     assert payload[EventPayload.QUERY_STR] == QUESTION
     assert payload[EventPayload.TOP_K] == 2
+    assert payload[EventPayload.MODEL_NAME] == model.name
     assert len(payload[EventPayload.NODES]) == len(nodes())
     ((_, ended),) = heard.ended
     assert len(ended[EventPayload.NODES]) == 2

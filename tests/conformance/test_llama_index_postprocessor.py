@@ -50,6 +50,13 @@ def test_23_it_is_a_postprocessor_with_a_name_of_its_own() -> None:
     assert BaseNodePostprocessor.__name__ in names
     assert isinstance(CascadePostprocessor(), BaseNodePostprocessor)
     assert CascadePostprocessor.class_name() == "StepwellCascadePostprocessor"
+    others = [kind for kind in _kinds(BaseNodePostprocessor) if kind is not CascadePostprocessor]
+    assert len(others) > 5
+    assert CascadePostprocessor.class_name() not in {kind.class_name() for kind in others}
+
+
+def _kinds(kind: type[Any]) -> list[type[Any]]:
+    return [each for sub in kind.__subclasses__() for each in (sub, *_kinds(sub))]
 
 
 def test_23_a_dict_and_json_give_an_equal_one_back() -> None:
@@ -128,23 +135,31 @@ def test_25_a_query_that_is_no_text_is_a_typed_error(text: Any) -> None:
         CascadePostprocessor().postprocess_nodes(scored(nodes()), QueryBundle(text))
 
 
-def test_25_the_bundle_is_left_as_it_was() -> None:
+async def test_25_the_bundle_is_left_as_it_was() -> None:
     """Embedding strings, image path and vector of the caller's bundle stay what they were."""
     bundle = QueryBundle(QUESTION, image_path="a.png", custom_embedding_strs=["x"], embedding=[1.0])
     before = copy.deepcopy(bundle)
     CascadePostprocessor(2).postprocess_nodes(scored(nodes()[:9]), bundle)
+    await CascadePostprocessor(2).apostprocess_nodes(scored(nodes()[:9]), bundle)
     assert bundle == before
 
 
-def test_26_what_came_in_is_not_changed() -> None:
+async def test_26_what_came_in_is_not_changed() -> None:
     """The list, its objects, and each node's metadata, hash and texts are bit for bit the same."""
     given = scored(nodes(), score=0.5)
     before, order = copy.deepcopy(given), [id(each) for each in given]
     hashes = [each.node.hash for each in given]
-    CascadePostprocessor(4).postprocess_nodes(given, query_str=QUESTION)
+    texts = [[each.node.get_content(mode) for mode in MetadataMode] for each in given]
+    made = CascadePostprocessor(4, trace=True)
+    for kept in (
+        made.postprocess_nodes(given, query_str=QUESTION),
+        await made.apostprocess_nodes(given, query_str=QUESTION),
+    ):
+        kept[0].node.metadata["mine"] = 1
     assert [id(each) for each in given] == order
     assert given == before
     assert [each.node.hash for each in given] == hashes
+    assert [[each.node.get_content(mode) for mode in MetadataMode] for each in given] == texts
 
 
 def test_26_answers_are_new_with_plain_float_scores() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core import SummaryIndex, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.node_parser import TokenTextSplitter
@@ -25,11 +26,22 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from stepwell import BM25, Cascade, ConfigurationError, Corpus, InputError
+from stepwell import (
+    BM25,
+    Cascade,
+    ConfigurationError,
+    Corpus,
+    InputError,
+)
 from stepwell import Document as Plain
 from stepwell.llama_index import CascadeQuery, CascadeRetriever
 from stepwell.llama_index.keeping import packed, unpacked
-from tests.conformance.llama_index_parts import QUESTION, nodes
+from tests.conformance.llama_index_parts import (
+    QUESTION,
+    PackagedEmbedding,
+    nodes,
+    vector_index,
+)
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +175,17 @@ def test_a_deadline_is_kept_and_told(retriever: CascadeRetriever) -> None:
     assert found[0].node.metadata["told"]["degraded"] is True
 
 
-def test_blank_and_empty_are_nothing(retriever: CascadeRetriever) -> None:
-    """A blank query, and a corpus without documents, are answered with nothing."""
-    assert retriever.retrieve("  ") == []
-    assert CascadeRetriever.from_documents([]).retrieve(QUESTION) == []
+async def test_09_blank_and_empty_are_nothing(retriever: CascadeRetriever) -> None:
+    """A blank query, and a corpus or an index without documents, are answered with nothing."""
+    for blank in ("", "  ", "\n\t"):
+        assert retriever.retrieve(blank) == await retriever.aretrieve(blank) == []
+    empty = VectorStoreIndex([], embed_model=PackagedEmbedding())
+    for made in (
+        CascadeRetriever.from_documents([]),
+        CascadeRetriever.from_retriever(empty),
+        CascadeRetriever.from_retriever(SummaryIndex([])),
+    ):
+        assert made.retrieve(QUESTION) == await made.aretrieve(QUESTION) == []
 
 
 def test_documents_can_be_split_first() -> None:
@@ -195,6 +214,15 @@ def test_a_corpus_on_disk_is_kept_and_grows(tmp_path: Path) -> None:
     found = {each.node_id: each.node.get_content() for each in again.retrieve("different words")}
     assert found[changed.node_id] == "entirely different words"
     again.corpus.close()
+
+
+async def test_25_the_bundle_is_left_as_it_was(retriever: CascadeRetriever) -> None:
+    """Over a corpus and over an index, called and awaited, the caller's bundle stays the same."""
+    bundle = QueryBundle(QUESTION, image_path="a.png", custom_embedding_strs=["x"])
+    before = copy.deepcopy(bundle)
+    for made in (retriever, CascadeRetriever.from_retriever(vector_index())):
+        assert made.retrieve(bundle) == await made.aretrieve(bundle)
+        assert bundle == before
 
 
 def test_28_an_indexed_index_node_finds_its_object_again() -> None:

@@ -165,6 +165,36 @@ def test_28_index_nodes_are_resolved_before_they_are_read() -> None:
     assert {"child", "nested", "index-missing"} < {each.node_id for each in kept}
 
 
+@pytest.mark.parametrize("native", [False, True])
+async def test_28_every_object_is_resolved_before_it_is_read_awaited(native: bool) -> None:
+    """Node, retriever, query engine and missing object awaited, by a thread and natively."""
+    inner = Fixed([NodeWithScore(node=TextNode(id_="nested", text="nested text"), score=0.4)])
+    found = [
+        indexed("node", TextNode(id_="child", text="child text"), 0.9),
+        indexed("retriever", inner, 0.8),
+        indexed("engine", Answering(), 0.7),
+        indexed("missing", None, 0.0),
+    ]
+    seen: list[str] = []
+
+    def score(query: str, passages: list[str]) -> list[float]:
+        seen.extend(passages)
+        return [float(len(each)) for each in passages]
+
+    stage = as_stage(Fixed(found), native_async=native, name="own")
+    kept = await CascadeRetriever(Cascade([stage, CrossEncoder(score)])).aretrieve("q")
+    assert sorted(seen) == ["a summary", "an answer to q", "child text", "nested text"]
+    own = {
+        each.node.get_content(): each.node.metadata["stepwell"]["scores"]["own"] for each in kept
+    }
+    assert own == {
+        "child text": 0.9,
+        "nested text": 0.4,
+        "an answer to q": 0.7,
+        "a summary": 0.0,
+    }
+
+
 async def test_28_index_nodes_are_resolved_when_awaited() -> None:
     """The same through the retriever's own asynchronous methods."""
     inner = Fixed([NodeWithScore(node=TextNode(id_="nested"), score=0.4)])
