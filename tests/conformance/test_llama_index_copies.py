@@ -161,3 +161,47 @@ def test_a_bm25_cascade_over_nodes_needs_no_model(loads: list[Any]) -> None:
     )
     assert len(found) == 2
     assert loads == []
+
+
+def test_33_copies_and_pickles_load_when_asked(tmp_path: Path, loads: list[Any]) -> None:
+    """Pickled or copied, neither loads a model before its first question, and then one."""
+    post = CascadePostprocessor(3)
+    made = CascadeRetriever.from_documents(nodes(("json",)), tmp_path, k=3)
+    given = scored(nodes(("json",)))
+    expected = [ids(post.postprocess_nodes(given, query_str="lazily")), ids(made.retrieve("lazy"))]
+    kept = pickle.dumps((post, made))
+    scorer: Any = CrossEncoder().scorer
+    scorer.close()
+    loads.clear()
+    twins = [*pickle.loads(kept), copy.deepcopy(post), copy.deepcopy(made)]
+    assert loads == []
+    found = [
+        ids(twins[0].postprocess_nodes(given, query_str="lazily")),
+        ids(twins[1].retrieve("lazy")),
+    ]
+    assert found == expected
+    assert len(loads) == 1
+    twins[2].postprocess_nodes(given, query_str="lazily, once more")
+    twins[3].retrieve("lazy, once more")
+    assert len(loads) == 1
+    for each in (twins[1].corpus, made.corpus):
+        assert each is not None
+        each.close()
+
+
+def test_23_what_is_written_holds_no_secret() -> None:
+    """Neither dict nor JSON nor repr shows what a model of the cascade holds."""
+
+    class Remote:
+        api_key = "sk-very-secret"
+
+        def __call__(self, query: str, passages: list[str]) -> list[float]:
+            return [0.0] * len(passages)
+
+        def __repr__(self) -> str:
+            return f"Remote({self.api_key})"
+
+    made = CascadePostprocessor(cascade=Cascade([CrossEncoder(Remote())]))
+    retriever = CascadeRetriever(made.cascade, filters={"tenant": Remote.api_key})
+    for text in (made.to_json(), str(made.to_dict()), repr(made), repr(retriever)):
+        assert Remote.api_key not in text

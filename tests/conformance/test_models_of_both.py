@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import re
+import sys
 import tomllib
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import stepwell as sw
 import stepwell.langchain as lc
@@ -112,10 +113,11 @@ def _scorer(source: Any, model: Any) -> FastScorer:
     return FastScorer(handle, backend="torch", length=source.length)
 
 
-def test_36_one_model_for_adapters_of_both_and_closing_frees_it() -> None:
-    """Adapters of both frameworks hold one model; after close() nothing keeps it alive."""
+def test_36_one_model_for_adapters_of_both_and_closing_frees_it(loads: list[Any]) -> None:
+    """Adapters of both frameworks load one model; after close() nothing keeps it alive."""
     scorer: Any = load_scorer()
     scorer.close()
+    loads.clear()
     made = [sw.Cascade([sw.CrossEncoder(k=2)]) for _ in range(4)]
     chain = lc.CascadeCompressor(cascade=made[0])
     post = li.CascadePostprocessor(cascade=made[1])
@@ -126,20 +128,34 @@ def test_36_one_model_for_adapters_of_both_and_closing_frees_it() -> None:
     post.postprocess_nodes(vector_index().as_retriever().retrieve(QUESTION), query_str=question)
     over_store.invoke(question)
     over_index.retrieve(question)
-    ranker = [key for key in shared.loaded() if key.name == "stepwell-embedded"]
-    assert len(ranker) == 1
+    assert [key.name for key in loads] == ["stepwell-embedded"]
+    assert [key for key in shared.loaded() if key.name == "stepwell-embedded"] == loads
     loaded = weakref.ref(embedded()())
     scorer.close()
     gc.collect()
     assert loaded() is None
     assert over_store.invoke(f"{question} again")
+    assert len(loads) == 2
 
 
-@pytest.mark.parametrize("extra", ["langchain", "llama-index"])
-def test_37_what_runs_here_is_what_is_declared(extra: str) -> None:
-    """The frameworks under test are inside the declared ranges, whose floor is a version."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for line in declared["optional-dependencies"][extra]:
-        need = Requirement(line)
-        assert need.specifier.contains(metadata.version(need.name)), line
-        assert re.search(r">=\d", line), "the floor is what .ci/floor installs"
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = DECLARED["optional-dependencies"]
+NEEDS = {Requirement(line) for extra in ("langchain", "llama-index") for line in EXTRAS[extra]}
+
+
+def _here(need: Requirement) -> str:
+    return f"{need.name}-{metadata.version(need.name)}"
+
+
+@pytest.mark.parametrize("need", sorted(NEEDS, key=str), ids=_here)
+def test_37_what_runs_here_is_what_is_declared(need: Requirement) -> None:
+    """What is named in this test's id is inside its declared range, which has both its ends."""
+    assert need.specifier.contains(metadata.version(need.name)), need
+    ends = {each.operator for each in need.specifier}
+    assert ends == {">=", "<"}, "the floor is what .ci/floor installs"
+
+
+@pytest.mark.parametrize("python", [".".join(map(str, sys.version_info[:3]))])
+def test_37_this_python_is_what_is_declared(python: str) -> None:
+    """The interpreter named in this test's id is one that the project says it runs on."""
+    assert SpecifierSet(DECLARED["requires-python"]).contains(python)
