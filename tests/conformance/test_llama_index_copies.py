@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore
 
 from stepwell import BM25, Cascade, CrossEncoder
 from stepwell.llama_index import CascadePostprocessor, CascadeRetriever, as_stage
+from stepwell.models import PairScores
 from tests.conformance.llama_index_parts import QUESTION, Callbacks, nodes, scored, vector_index
 
 
@@ -193,10 +195,10 @@ def test_23_what_is_written_holds_no_secret() -> None:
     """Neither dict nor JSON nor repr shows what a model of the cascade holds."""
 
     class Remote:
-        api_key = "sk-very-secret"
+        name, kind, api_key = "remote", "logit", "sk-very-secret"
 
-        def __call__(self, query: str, passages: list[str]) -> list[float]:
-            return [0.0] * len(passages)
+        def score(self, query: str, passages: Any, /, *, stop: Any = None) -> PairScores:
+            return PairScores(np.zeros(len(passages), np.float32))
 
         def __repr__(self) -> str:
             return f"Remote({self.api_key})"
