@@ -279,10 +279,12 @@ def test_32_the_retrievers_scores_are_what_a_blend_starts_from() -> None:
     n=st.integers(1, 12),
     top_n=st.integers(1, 14),
     values=st.lists(st.floats(-50, 50), min_size=12, max_size=12),
+    came=st.lists(st.floats(0, 1), min_size=12, max_size=12),
+    blend=st.sampled_from([0.3, 1.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_32_sorting_by_score_again_gives_the_same_order(
-    depth: int, n: int, top_n: int, values: list[float]
+    depth: int, n: int, top_n: int, values: list[float], came: list[float], blend: float
 ) -> None:
     """Scores never increase along the answer, also where the model read only the head."""
     table = {node.get_content(MetadataMode.EMBED): v for node, v in zip(nodes(), values)}
@@ -290,9 +292,10 @@ def test_32_sorting_by_score_again_gives_the_same_order(
     def score(query: str, passages: list[str]) -> list[float]:
         return [table[passage] for passage in passages]
 
-    cascade = Cascade([CrossEncoder(score, k=None, depth=depth)])
+    cascade = Cascade([CrossEncoder(score, k=None, depth=depth, blend=blend)])
     made = CascadePostprocessor(top_n, cascade)
-    kept = made.postprocess_nodes(scored(nodes()[:n], score=0.3), query_str="x")
+    given = [NodeWithScore(node=node, score=one) for node, one in zip(nodes()[:n], came)]
+    kept = made.postprocess_nodes(given, query_str="x")
     scores = [each.get_score(raise_error=True) for each in kept]
     assert len(kept) == min(n, top_n)
     assert scores == sorted(scores, reverse=True)
