@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
 from stepwell.errors import ConfigurationError
-from stepwell.models.checks import checked_vectors
+from stepwell.models.callables import ForeignEncoder
 from stepwell.models.loading import EncoderSpec, load_encoder
-from stepwell.models.protocols import Encoder, Kind, Vectors
+from stepwell.models.protocols import Encoder, Kind
 
 
 def as_encoder(embeddings: Embeddings, *, name: str | None = None) -> Encoder:
@@ -42,30 +41,15 @@ def as_embeddings(encoder: EncoderSpec = None) -> Embeddings:
     return _Embeddings(load_encoder(encoder))
 
 
-class _Encoder:
+class _Encoder(ForeignEncoder):
     def __init__(self, embeddings: Embeddings, name: str) -> None:
-        self.embeddings = embeddings
-        self.name = name
-        self._dimension: int | None = None
+        super().__init__(name)
+        self._embeddings = embeddings
 
-    @property
-    def dimension(self) -> int:
-        if self._dimension is None:
-            self.encode(["dimension"])
-        return self._dimension or 0
-
-    def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
-        if not len(texts):
-            return checked_vectors([], rows=0, dimension=self._dimension, name=self.name)
+    def _made(self, texts: list[str], kind: Kind, /) -> Any:
         if kind == "query":
-            values: Any = [self.embeddings.embed_query(text) for text in texts]
-        else:
-            values = self.embeddings.embed_documents(list(texts))
-        vectors = checked_vectors(
-            values, rows=len(texts), dimension=self._dimension, name=self.name
-        )
-        self._dimension = vectors.shape[1]
-        return vectors
+            return [self._embeddings.embed_query(text) for text in texts]
+        return self._embeddings.embed_documents(texts)
 
 
 class _Embeddings(Embeddings):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
 
 from stepwell.errors import ConfigurationError
-from stepwell.models.checks import checked_vectors
+from stepwell.models.callables import ForeignEncoder
 from stepwell.models.loading import EncoderSpec, load_encoder
-from stepwell.models.protocols import Encoder, Kind, Vectors
+from stepwell.models.protocols import Encoder, Kind
 
 
 def as_encoder(embedding: BaseEmbedding, *, name: str | None = None) -> Encoder:
@@ -84,27 +83,12 @@ class StepwellEmbedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_text_embeddings, texts)
 
 
-class _Encoder:
+class _Encoder(ForeignEncoder):
     def __init__(self, embedding: BaseEmbedding, name: str) -> None:
-        self.embedding = embedding
-        self.name = name
-        self._dimension: int | None = None
+        super().__init__(name)
+        self._embedding = embedding
 
-    @property
-    def dimension(self) -> int:
-        if self._dimension is None:
-            self.encode(["dimension"])
-        return self._dimension or 0
-
-    def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
-        if not len(texts):
-            return checked_vectors([], rows=0, dimension=self._dimension, name=self.name)
+    def _made(self, texts: list[str], kind: Kind, /) -> Any:
         if kind == "query":
-            values = [self.embedding.get_query_embedding(text) for text in texts]
-        else:
-            values = self.embedding.get_text_embedding_batch(list(texts))
-        vectors = checked_vectors(
-            values, rows=len(texts), dimension=self._dimension, name=self.name
-        )
-        self._dimension = vectors.shape[1]
-        return vectors
+            return [self._embedding.get_query_embedding(text) for text in texts]
+        return self._embedding.get_text_embedding_batch(texts)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from llama_index.core.indices.vector_store import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode
 
 from stepwell.documents import Document
 from stepwell.llama_index.nodes import node_of
-from stepwell.models.checks import checked_vectors
 from stepwell.models.protocols import Vectors
+from stepwell.stages.vectors import matched
 
 # By id, the text that was embedded and its vector.
 _Entries: TypeAlias = dict[str, tuple[str, Any]]
@@ -41,26 +40,11 @@ _READ: dict[str, _Read] = {"SimpleVectorStore": _of_simple, "ChromaVectorStore":
 def stored_vectors(
     retriever: VectorIndexRetriever, documents: Sequence[Document], *, dimension: int
 ) -> Vectors:
-    """The vectors of some documents, (n, d) float32 unit rows; NaN where the store has none.
-
-    A document of the same id and another text has none: it came from somewhere else, or is newer.
-
-    Raises:
-        ConfigurationError: The store's vectors have another dimension than its embedding makes.
-    """
-    rows = np.full((len(documents), dimension), np.nan, dtype=np.float32)
+    """The vectors of some documents, see `matched`; none where the store cannot be read."""
     name = retriever._vector_store.class_name()
-    read = _READ.get(name)
-    if read is None or not documents:
-        return rows
-    ids = [document.id for document in documents]
-    held = read(retriever, list(dict.fromkeys(ids)))
-    there = [
-        at
-        for at, (id, document) in enumerate(zip(ids, documents))
-        if id in held and held[id][0] == node_of(document).get_content(MetadataMode.NONE)
+    asked = [
+        (document.id, node_of(document).get_content(MetadataMode.NONE)) for document in documents
     ]
-    if there:
-        values = [held[ids[at]][1] for at in there]
-        rows[there] = checked_vectors(values, rows=len(there), dimension=dimension, name=name)
-    return rows
+    read = _READ.get(name)
+    held = read(retriever, list(dict(asked))) if read and asked else {}
+    return matched(held, asked, dimension=dimension, name=name)

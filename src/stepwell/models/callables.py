@@ -19,13 +19,15 @@ def name_of(function: Callable[..., Any], /) -> str:
     return f"{target.__module__}.{target.__qualname__}"
 
 
-class CallableEncoder:
-    """An `Encoder` made of a function from a list of texts to one vector each."""
+class ForeignEncoder:
+    """An `Encoder` around what somebody else wrote; a subclass says how that is called.
 
-    def __init__(self, function: Callable[[list[str]], Any], /, *, name: str | None = None) -> None:
-        """Wrap `function`; give a `name` if a corpus should tell it from other functions."""
-        self._function = function
-        self.name = name or name_of(function)
+    Its dimension is found by the first call, and every answer is checked against it.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Take the name that a corpus records."""
+        self.name = name
         self._dimension: int | None = None
 
     @property
@@ -36,19 +38,33 @@ class CallableEncoder:
         return self._dimension or 0
 
     def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
-        """Return unit-length float32 rows; queries and passages are encoded alike.
+        """Return unit-length float32 rows.
 
         Raises:
-            ConfigurationError: The function returned another shape, NaN or infinity.
+            ConfigurationError: They came in another shape, or with NaN or infinity.
         """
-        del kind
-        values = self._function(list(texts)) if len(texts) else []
+        values = self._made(list(texts), kind) if len(texts) else []
         vectors = checked_vectors(
             values, rows=len(texts), dimension=self._dimension, name=self.name
         )
         if len(texts):
             self._dimension = vectors.shape[1]
         return vectors
+
+    def _made(self, texts: list[str], kind: Kind, /) -> Any:
+        raise NotImplementedError
+
+
+class CallableEncoder(ForeignEncoder):
+    """An `Encoder` made of a function from a list of texts to one vector each."""
+
+    def __init__(self, function: Callable[[list[str]], Any], /, *, name: str | None = None) -> None:
+        """Wrap `function`; give a `name` if a corpus should tell it from other functions."""
+        super().__init__(name or name_of(function))
+        self._function = function
+
+    def _made(self, texts: list[str], kind: Kind, /) -> Any:
+        return self._function(texts)  # queries and passages alike
 
 
 class CallableScorer:

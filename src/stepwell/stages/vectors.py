@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -35,6 +35,34 @@ class VectorStore(Protocol):
 
 
 Stored: TypeAlias = "Corpus | VectorStore"
+
+
+def matched(
+    held: Mapping[str, tuple[str, Any]],
+    asked: Sequence[tuple[str, str]],
+    *,
+    dimension: int,
+    name: str,
+) -> Vectors:
+    """What a store holds of some documents, (n, d) float32 unit rows; NaN where it has none.
+
+    A document of the same id and another text has none: it came from somewhere else, or is newer.
+
+    Args:
+        held: By id, the text that was embedded and its vector.
+        asked: Id and text of each document.
+        dimension: Of the vectors.
+        name: The store's, for errors.
+
+    Raises:
+        ConfigurationError: The store's vectors have another dimension.
+    """
+    rows = np.full((len(asked), dimension), np.nan, dtype=np.float32)
+    there = [at for at, (id, text) in enumerate(asked) if id in held and held[id][0] == text]
+    if there:
+        values = [held[asked[at][0]][1] for at in there]
+        rows[there] = checked_vectors(values, rows=len(there), dimension=dimension, name=name)
+    return rows
 
 
 class PassageVectors:
