@@ -18,6 +18,15 @@ def overlap(query: str, text: str) -> float:
     return round(len(asked & set(text.lower().split())) / max(len(asked), 1), 4)
 
 
+QUERY = "rotate the logs"
+TEXTS = ["the logs rest at night", "feed the cat", "rotate the logs", "nothing here"]
+SECRET = "sk-very-secret-123"
+
+
+def expected(texts: list[str] = TEXTS) -> list[float]:
+    return [overlap(QUERY, text) for text in texts]
+
+
 def cohere(body: dict[str, Any]) -> Any:
     results = [
         {"index": at, "relevance_score": overlap(body["query"], text)}
