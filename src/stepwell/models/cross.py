@@ -18,6 +18,7 @@ from stepwell.models.runtime import (
     side_by_side,
     tuned_revision,
 )
+from stepwell.models.steps import Pair, Readings, in_steps
 from stepwell.models.texts import windows
 
 QUERY_LENGTH = 64
@@ -80,31 +81,34 @@ class EmbeddedScorer:
             passages: Long ones are read in overlapping windows, of which the best counts.
             stop: Asked between batches of a few passages; what is left then stays NaN.
         """
-        values = np.full(len(passages), np.nan, dtype=np.float32)
-        cut = np.zeros(len(passages), dtype=np.bool_)
-        passes = np.zeros(len(passages), dtype=np.int32)
-        if not len(passages):
-            return PairScores(values, cut=cut, passes=passes)
-        model = self._model()
-        ids, _ = windows(model.tokenizer, query, length=QUERY_LENGTH)
-        asked = model.states(ids[0], keep=True).astype(np.float32)
         # Small steps where time is short: one is the most that a deadline can be overrun by.
-        size = (1 if stop is not None else 4) * cores()
+        size = self.step if stop is not None else 4 * self.step
+        return in_steps(self.read, query, passages, size=size, stop=stop)
 
-        def work(text: str) -> tuple[float, bool, int]:
-            return self._best(model, asked, text)
+    @property
+    def step(self) -> int:
+        """A pair for each core."""
+        return cores()
 
-        for start in range(0, len(passages), size):
-            if stop is not None and stop():
-                break
-            batch = list(passages[start : start + size])
-            for at, read in enumerate(side_by_side(work, batch), start=start):
-                values[at], cut[at], passes[at] = read
-        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
+    def read(self, pairs: Sequence[Pair], /) -> Readings:
+        """Score pairs of any queries, side by side on all cores."""
+        model = self._model()
+        asked = {query: self._asked(model, query) for query in {query for query, _ in pairs}}
+
+        def work(pair: Pair) -> tuple[float, bool, int]:
+            return self._best(model, asked[pair[0]], pair[1])
+
+        made = np.array(list(side_by_side(work, list(pairs))), dtype=np.float64).reshape(-1, 3)
+        values, cut, passes = made.T
+        return Readings(values.astype(np.float32), cut.astype(np.bool_), passes.astype(np.int32))
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""
         self._model.close()
+
+    def _asked(self, model: Embedded, query: str) -> Vectors:
+        ids, _ = windows(model.tokenizer, query, length=QUERY_LENGTH)
+        return model.states(ids[0], keep=True).astype(np.float32)
 
     def _best(self, model: Embedded, asked: Vectors, text: str) -> tuple[float, bool, int]:
         cuts, unread = windows(model.tokenizer, text, length=self.max_length, most=self.max_windows)

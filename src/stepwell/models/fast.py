@@ -9,12 +9,10 @@ import numpy as np
 
 from stepwell.models.batches import Engine, logits
 from stepwell.models.checks import checked_scores
-from stepwell.models.pairs import Joiner
+from stepwell.models.pairs import Joiner, Row
 from stepwell.models.protocols import PairScores, ScoreKind
 from stepwell.models.registry import Handle
-
-# Passages read between two looks at the clock.
-CHUNK = 16
+from stepwell.models.steps import Pair, Readings, in_steps
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class FastScorer:
     """
 
     kind: ScoreKind = "logit"
+    step = 16
 
     def __init__(
         self, model: Handle[Loaded], /, *, backend: str, length: int, max_windows: int = 4
@@ -59,28 +58,35 @@ class FastScorer:
         Raises:
             ConfigurationError: The model returned NaN or infinity.
         """
-        values = np.full(len(passages), np.nan, dtype=np.float32)
-        cut = np.zeros(len(passages), dtype=np.bool_)
-        passes = np.zeros(len(passages), dtype=np.int32)
-        if not len(passages):
-            return PairScores(values, cut=cut, passes=passes)
+        size = self.step if stop is not None else max(len(passages), 1)
+        return in_steps(self.read, query, passages, size=size, stop=stop)
+
+    def read(self, pairs: Sequence[Pair], /) -> Readings:
+        """Score pairs of any queries; rows of one width share a batch whatever query they are of.
+
+        Raises:
+            ConfigurationError: The model returned NaN or infinity.
+        """
         loaded = self._model()
-        asked = loaded.joiner.query(query, length=self.max_length)
-        step = CHUNK if stop is not None else len(passages)
-        for start in range(0, len(passages), step):
-            if stop is not None and stop():
-                break
-            end = min(start + step, len(passages))
-            read = loaded.joiner.rows(
-                asked, passages[start:end], length=self.max_length, most=self.max_windows
+        rows: list[Row] = []
+        owner: list[int] = []
+        cut = np.zeros(len(pairs), dtype=np.bool_)
+        of_query: dict[str, list[int]] = {}
+        for at, (query, _) in enumerate(pairs):
+            of_query.setdefault(query, []).append(at)
+        for query, members in of_query.items():
+            asked = loaded.joiner.query(query, length=self.max_length)
+            passages = [pairs[at][1] for at in members]
+            made = loaded.joiner.rows(
+                asked, passages, length=self.max_length, most=self.max_windows
             )
-            found = logits(loaded.engine, read.rows)
-            scores = checked_scores(found, rows=len(read.rows), name=self.name)
-            best = np.full(end - start, -np.inf, dtype=np.float32)
-            np.maximum.at(best, read.owner, scores)
-            values[start:end], cut[start:end] = best, read.cut
-            passes[start:end] = np.bincount(read.owner, minlength=end - start)
-        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
+            rows += made.rows
+            owner += [members[at] for at in made.owner]
+            cut[members] = made.cut
+        scores = checked_scores(logits(loaded.engine, rows), rows=len(rows), name=self.name)
+        best = np.full(len(pairs), -np.inf, dtype=np.float32)
+        np.maximum.at(best, owner, scores)
+        return Readings(best, cut, np.bincount(owner, minlength=len(pairs)).astype(np.int32))
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""

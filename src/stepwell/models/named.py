@@ -13,6 +13,7 @@ from stepwell.models.checks import checked_scores, checked_vectors
 from stepwell.models.hub import local_only, short
 from stepwell.models.protocols import Kind, PairScores, ScoreKind, Vectors
 from stepwell.models.registry import Handle, ModelKey
+from stepwell.models.steps import Pair, Readings, in_steps
 from stepwell.models.texts import clean, shorten, spans
 
 BATCH = 16
@@ -95,6 +96,7 @@ class NamedScorer:
     """A cross-encoder of sentence-transformers; a `PairScorer` that returns logits."""
 
     kind: ScoreKind = "logit"
+    step = BATCH
 
     def __init__(
         self,
@@ -128,30 +130,28 @@ class NamedScorer:
         Raises:
             ConfigurationError: The model returned NaN or infinity.
         """
-        values = np.full(len(passages), np.nan, dtype=np.float32)
-        cut = np.zeros(len(passages), dtype=np.bool_)
-        passes = np.zeros(len(passages), dtype=np.int32)
-        if not len(passages):
-            return PairScores(values, cut=cut, passes=passes)
+        return in_steps(self.read, query, passages, size=self.step, stop=stop)
+
+    def read(self, pairs: Sequence[Pair], /) -> Readings:
+        """Score pairs of any queries.
+
+        Raises:
+            ConfigurationError: The model returned NaN or infinity.
+        """
+        values = np.full(len(pairs), -np.inf, dtype=np.float32)
+        cut = np.zeros(len(pairs), dtype=np.bool_)
+        rows: list[Pair] = []
+        owner: list[int] = []
         loaded = self._model()
-        query = clean(query)
-        for start in range(0, len(passages), BATCH):
-            if stop is not None and stop():
-                break
-            pairs: list[tuple[str, str]] = []
-            owner: list[int] = []
-            with loaded.lock:
-                for at, text in enumerate(passages[start : start + BATCH], start=start):
-                    parts, unread = self._windows(loaded.model, query, text)
-                    pairs += [(query, part) for part in parts]
-                    owner += [at] * len(parts)
-                    cut[at], passes[at] = unread, len(parts)
-                scores = _predict(loaded.model, pairs)
-            for at, score in zip(
-                owner, checked_scores(scores, rows=len(pairs), name=self.name), strict=True
-            ):
-                values[at] = np.fmax(values[at], score)
-        return PairScores(values, int(cut.sum()), int(passes.sum()), cut=cut, passes=passes)
+        with loaded.lock:
+            for at, (query, text) in enumerate(pairs):
+                query = clean(query)
+                parts, cut[at] = self._windows(loaded.model, query, text)
+                rows += [(query, part) for part in parts]
+                owner += [at] * len(parts)
+            scores = _predict(loaded.model, rows)
+        np.maximum.at(values, owner, checked_scores(scores, rows=len(rows), name=self.name))
+        return Readings(values, cut, np.bincount(owner, minlength=len(pairs)).astype(np.int32))
 
     def close(self) -> None:
         """Free the weights, for every holder; the next use loads them again."""
