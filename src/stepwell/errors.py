@@ -6,6 +6,7 @@ StepwellError
 ├ MissingExtraError (ImportError)   .extra .module; the message is the pip line
 ├ InputError (ValueError)           called wrong: a query that is no string, an unknown operator
 ├ CorpusError                       the store: locked, damaged, of another version; says what to run
+├ OverloadedError                   more asks for a model than may wait; ask again later
 ├ RemoteError                       a server refused or failed; .api .status
 └ StageError                        a stage failed; .stage .position .trace, cause chained
    └ ContractError                  a stage broke a rule; says which
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stepwell.candidates import Candidates
     from stepwell.trace import Trace
 
 
@@ -59,18 +61,26 @@ class CorpusError(StepwellError):
     """The store is locked, damaged, of another version, or not a corpus at all."""
 
 
+class OverloadedError(StepwellError):
+    """More work waits for a model than may; what was asked was not begun."""
+
+
 class RemoteError(StepwellError):
     """A server that scores passages refused, or failed too often.
 
     Attributes:
         api: Which one.
         status: Its HTTP status, 0 where it did not answer.
+        partial: What the stage had scored before, for a cascade that lets the failure pass.
     """
 
-    def __init__(self, message: str, *, api: str = "", status: int = 0) -> None:
+    def __init__(
+        self, message: str, *, api: str = "", status: int = 0, partial: Candidates | None = None
+    ) -> None:
         super().__init__(message)
         self.api = api
         self.status = status
+        self.partial = partial
 
 
 class StageError(StepwellError):

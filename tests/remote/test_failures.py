@@ -20,7 +20,7 @@ from stepwell.remote import RemoteReranker
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
 from stepwell.remote.retrying import wait_asked
 from stepwell.remote.shapes import SHAPES
-from stepwell.stages.stopping import Stop
+from stepwell.stopping import Stop
 from tests.remote.server import QUERY, SECRET, TEXTS, expected, serving
 
 

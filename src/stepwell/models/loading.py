@@ -83,6 +83,7 @@ def load_scorer(
     name: str | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     cache: bool | str | Path = False,
+    shared: bool = False,
 ) -> PairScorer:
     """Return the pair scorer that `spec` stands for; no weights are read before its first use.
 
@@ -98,6 +99,7 @@ def load_scorer(
         name: What the trace shows for a callable.
         pairs: With ``backend="auto"``, questions and passages to quantise on, 60 or more.
         cache: Whether pairs scored before are kept in memory; a path keeps them on disk too.
+        shared: Whether pairs of concurrent calls share the model's batches, see `SharedScorer`.
 
     Raises:
         MissingExtraError: A named model was asked for without the extra ``sentence-transformers``.
@@ -113,6 +115,11 @@ def load_scorer(
         name=name,
         pairs=pairs,
     )
+    if shared:
+        from stepwell.models.sharing import SharedScorer
+
+        by_name = spec is None or isinstance(spec, str)
+        scorer = SharedScorer.common(scorer) if by_name else SharedScorer(scorer)
     if cache is False:
         return scorer
     from stepwell.models.pair_cache import CachedScorer

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent import futures
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.models.pair_file import Known, PairFile
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
+from stepwell.watching import watcher
 
 SIZE = 50_000
 WAIT = 0.005
+
+Walk: TypeAlias = "Generator[list[str] | Future[Known | None], PairScores | None, PairScores]"
 
 
 class CachedScorer:
@@ -97,8 +101,48 @@ class CachedScorer:
         `windows` counts what this call had to compute; `truncated`, `cut` and `passes` speak of all
         passages, kept ones too.
         """
+        walk = self._walk(query, passages, stop)
+        try:
+            need = _next(walk, None)
+            while not isinstance(need, PairScores):
+                if isinstance(need, Future):
+                    futures.wait([need], None if stop is None else WAIT)
+                    need = _next(walk, None)
+                else:
+                    need = _next(walk, self.scorer.score(query, need, stop=stop))
+            return need
+        finally:
+            walk.close()
+
+    async def ascore(
+        self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
+    ) -> PairScores:
+        """`score`, awaited; it holds no thread where the inner scorer can be awaited too."""
+        inner = getattr(self.scorer, "ascore", None)
+        if inner is None or self._file is not None:
+            return await asyncio.to_thread(self.score, query, passages, stop=stop)
+        walk = self._walk(query, passages, stop)
+        try:
+            need = _next(walk, None)
+            while not isinstance(need, PairScores):
+                if isinstance(need, Future):
+                    wait = None if stop is None else WAIT
+                    await asyncio.wait([asyncio.wrap_future(need)], timeout=wait)
+                    need = _next(walk, None)
+                else:
+                    need = _next(walk, await inner(query, need, stop=stop))
+            return need
+        finally:
+            walk.close()
+
+    def _walk(self, query: str, passages: Sequence[str], stop: Callable[[], bool] | None) -> Walk:
+        """Yield texts to score, or what another call makes, to wait for; end in the scores."""
         keys = self._keys(query, passages)
         found = self._remembered(keys)
+        kept = sum(key in found for key in keys)
+        for result, count in (("hit", kept), ("miss", len(keys) - kept)):
+            if count:
+                watcher().count("cache.pairs", count, cache_result=result)
         windows = untold = 0
         if len(found) < len(keys):
             texts = dict(zip(keys, passages, strict=True))
@@ -107,10 +151,10 @@ class CachedScorer:
                     break
                 mine, others = self._claim(left, found)
                 if mine:
-                    made = self._compute(query, {key: texts[key] for key in mine}, found, stop)
+                    made = yield from self._compute({key: texts[key] for key in mine}, found)
                     windows += made.windows
                     untold += made.truncated if _each(made) is None else 0
-                _wait(others, found, stop)
+                yield from _wait(others, found, stop)
                 if mine and not others and any(key not in found for key in mine):
                     # The inner scorer stopped, and would again.
                     break
@@ -184,15 +228,11 @@ class CachedScorer:
         return mine, others
 
     def _compute(
-        self,
-        query: str,
-        texts: dict[bytes, str],
-        found: dict[bytes, Known],
-        stop: Callable[[], bool] | None,
-    ) -> PairScores:
+        self, texts: dict[bytes, str], found: dict[bytes, Known]
+    ) -> Generator[list[str], PairScores, PairScores]:
         made: dict[bytes, Known] = {}
         try:
-            scores = self.scorer.score(query, list(texts.values()), stop=stop)
+            scores = yield list(texts.values())
             each = _each(scores)
             cut, passes = each or (np.zeros(len(texts), dtype=np.bool_),) * 2
             read = {
@@ -231,16 +271,20 @@ def _wait(
     others: dict[bytes, Future[Known | None]],
     found: dict[bytes, Known],
     stop: Callable[[], bool] | None,
-) -> None:
+) -> Generator[Future[Known | None], None, None]:
     for key, future in others.items():
-        while not (stop is not None and stop()):
-            try:
-                known = future.result(None if stop is None else WAIT)
-            except NotYet:
-                continue
-            if known is not None:
-                found[key] = known
-            break
+        while not future.done() and not (stop is not None and stop()):
+            yield future
+        if future.done() and (known := future.result()) is not None:
+            found[key] = known
+
+
+def _next(walk: Walk, got: PairScores | None) -> list[str] | Future[Known | None] | PairScores:
+    """What a walk needs next, or its end."""
+    try:
+        return walk.send(got)
+    except StopIteration as end:
+        return cast(PairScores, end.value)
 
 
 def _again(scorer: PairScorer, size: int, path: str | Path | None, file_size: int) -> CachedScorer:

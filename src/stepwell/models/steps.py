@@ -29,6 +29,14 @@ class Readings(NamedTuple):
             np.zeros(n, dtype=np.int32),
         )
 
+    def part(self, at: slice) -> Readings:
+        """Some pairs' readings."""
+        return Readings(self.values[at], self.cut[at], self.passes[at])
+
+    def copy(self) -> Readings:
+        """The same in arrays of its own."""
+        return Readings(self.values.copy(), self.cut.copy(), self.passes.copy())
+
     def put(self, at: slice, made: Readings) -> None:
         """Write some pairs' readings where they belong."""
         for whole, part in zip(self, made, strict=True):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ConfigurationError, RemoteError
 from stepwell.models.loading import Backend, ScorerSpec, load_scorer
+from stepwell.models.protocols import PairScores
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates
-from stepwell.stages.stopping import Pace, late, stop_at
+from stepwell.stopping import Pace, Stop, late, stop_at
 
 
 class CrossEncoder:
@@ -31,6 +33,8 @@ class CrossEncoder:
         backend: What runs a named model; ``"auto"`` converts it once to what is fastest here.
         cache: Whether pairs scored before are kept in memory; a path keeps them on disk too. None
             keeps them for the embedded model and for named ones, which always say the same.
+        shared: Whether concurrent queries share the model's batches (`SharedScorer`). None shares
+            the embedded model and named ones.
 
     Raises:
         ConfigurationError: k or depth is below 1, the blend no weight, or the model unknown.
@@ -47,14 +51,19 @@ class CrossEncoder:
         name: str = "cross-encoder",
         backend: Backend | Literal["auto"] = "torch",
         cache: bool | str | Path | None = None,
+        shared: bool | None = None,
     ) -> None:
         self.name = name
         self.k = check_k(k)
         self.depth = check_k(depth, what="depth")
         self.blend = check_blend(blend)
-        if cache is None:
-            cache = model is None or isinstance(model, str)
-        self.scorer = load_scorer(model, backend=backend, cache=cache)
+        own = model is None or isinstance(model, str)
+        self.scorer = load_scorer(
+            model,
+            backend=backend,
+            cache=own if cache is None else cache,
+            shared=own if shared is None else shared,
+        )
         self._pace = Pace()
 
     def __repr__(self) -> str:
@@ -65,18 +74,38 @@ class CrossEncoder:
         need_candidates(candidates, self.name)
         if candidates.query.is_blank:
             return candidates.top(self.k)
+        there, texts = self._read(candidates)
+        stop = stop_at(candidates.deadline, self._pace)
+        made = self.scorer.score(candidates.query.text, texts, stop=stop)
+        return self._scored(candidates, there, made, stop)
+
+    async def arun(self, candidates: Candidates, /) -> Candidates:
+        """`run`, awaited: no thread is held while a shared model works."""
+        ascore = getattr(self.scorer, "ascore", None)
+        if ascore is None or candidates.query.is_blank:
+            return await asyncio.to_thread(self.run, candidates)
+        need_candidates(candidates, self.name)
+        there, texts = await asyncio.to_thread(self._read, candidates)
+        stop = stop_at(candidates.deadline, self._pace)
+        made = await ascore(candidates.query.text, texts, stop=stop)
+        return await asyncio.to_thread(self._scored, candidates, there, made, stop)
+
+    def _read(self, candidates: Candidates) -> tuple[list[int], list[str]]:
+        """Which of the candidates are to be scored and still there, and their texts."""
         read = candidates.source.get_many(candidates.ids[: self.depth].tolist())
         there = [at for at, document in enumerate(read) if document is not None]
-        stop = stop_at(candidates.deadline, self._pace)
-        made = self.scorer.score(
-            candidates.query.text,
-            [document.text for document in read if document is not None],
-            stop=stop,
-        )
+        return there, [document.text for document in read if document is not None]
+
+    def _scored(
+        self, candidates: Candidates, there: list[int], made: PairScores, stop: Stop | None
+    ) -> Candidates:
         values = np.full(len(candidates), np.nan)
         values[there] = made.values
         notes = late(values, candidates, stop, there=there)
-        if not notes and np.isnan(values[there]).any():
+        failure = made.failure
+        if failure is not None:
+            notes = {"unscored": int(np.isnan(values[there]).sum())}
+        elif not notes and np.isnan(values[there]).any():
             raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
         if made.truncated:
             notes["truncated"] = made.truncated
@@ -84,4 +113,9 @@ class CrossEncoder:
         windows = made.windows if made.passes is None else int(made.passes.sum())
         if windows > len(there):
             notes["windows"] = windows
-        return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
+        after = candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
+        if failure is not None:
+            # A failure for who tries again, falls back or raises; a part for who lets it pass.
+            message, api, status = str(failure), failure.api, failure.status
+            raise RemoteError(message, api=api, status=status, partial=after) from failure
+        return after

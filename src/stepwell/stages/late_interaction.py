@@ -13,7 +13,7 @@ from stepwell.models.protocols import Kind, TokenEncoder, Vectors
 from stepwell.stages import blends
 from stepwell.stages.cache import ContentCache
 from stepwell.stages.needs import need_candidates
-from stepwell.stages.stopping import late, stop_at
+from stepwell.stopping import late, stop_at
 
 CACHE_BYTES = 256 * 2**20
 

@@ -8,8 +8,8 @@ from stepwell.candidates import Candidates, Scores, check_blend, check_k, min_ma
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_candidates, need_vectors
-from stepwell.stages.stopping import late, stop_at
 from stepwell.stages.vectors import PassageVectors, Stored
+from stepwell.stopping import late, stop_at
 
 
 class MMR:

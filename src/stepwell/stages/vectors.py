@@ -15,7 +15,7 @@ from stepwell.models.checks import checked_vectors
 from stepwell.models.loading import EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder, Kind, Vectors
 from stepwell.stages.cache import ContentCache
-from stepwell.stages.stopping import Stop, late, stop_at
+from stepwell.stopping import Stop, late, stop_at
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus

@@ -64,6 +64,10 @@ class Stop:
                 self._pace.refused()
         return self.said
 
+    def end(self) -> None:
+        """Say so from now on: what was asked for ended before this was asked again."""
+        self.said = True
+
 
 def stop_at(deadline: float | None, pace: Pace | None = None) -> Stop | None:
     """The question for this deadline; None without one."""

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import stepwell as sw
-from stepwell.stages.stopping import Pace, Stop, stop_at
+from stepwell.stopping import Pace, Stop, stop_at
 
 AGES = 1000.0
 
