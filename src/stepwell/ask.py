@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ from stepwell.errors import InputError, kind_of
 from stepwell.filters import Filter
 from stepwell.result import Result, hits_of
 from stepwell.trace import StageRecord, Trace
+
+log = logging.getLogger("stepwell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,13 @@ class Ask:
             k=self.k,
             deadline_ms=None if self.deadline is None else self.deadline * 1e3,
         )
+        if trace.degraded:
+            log.warning("a degraded answer: %s", "; ".join(map(_told, trace.faults)))
         return Result(self.query, hits, trace)
+
+
+def _told(fault: StageRecord) -> str:
+    return f"stage {fault.name!r} {fault.status} ({fault.reason})"
 
 
 def _is_duration(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,11 +16,13 @@ from stepwell.errors import (
     ContractError,
     InputError,
     MissingExtraError,
+    RemoteError,
     StageError,
     StepwellError,
 )
 from stepwell.stage import AsyncStage, BatchStage, Stage
-from stepwell.trace import StageRecord
+from stepwell.trace import StageRecord, record_of
+from stepwell.watching import watcher
 
 # The caller's mistakes: skipping the stage would hide them for ever.
 ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
@@ -41,41 +43,51 @@ class Outcome:
 
 def attempt(stage: Stage, candidates: Candidates) -> Outcome:
     """Run the stage; a failure is an outcome too."""
-    began = time.perf_counter()
-    try:
-        value: Candidates | Exception = stage.run(candidates)
-    except Exception as error:
-        value = error
-    return _outcome(stage, candidates, value, time.perf_counter() - began)
+    with watcher().running(stage.name, (candidates,)) as seen:
+        began = time.perf_counter()
+        try:
+            value: Candidates | Exception = stage.run(candidates)
+        except Exception as error:
+            value = error
+        return seen(_outcome(stage, candidates, value, time.perf_counter() - began))
 
 
 async def attempt_async(stage: Stage, candidates: Candidates) -> Outcome:
     """`attempt`, awaited; a stage without `arun` goes to a thread."""
     if not isinstance(stage, AsyncStage):
         return await asyncio.to_thread(attempt, stage, candidates)
-    began = time.perf_counter()
-    try:
-        value: Candidates | Exception = await stage.arun(candidates)
-    except Exception as error:
-        value = error
-    return _outcome(stage, candidates, value, time.perf_counter() - began)
+    with watcher().running(stage.name, (candidates,)) as seen:
+        began = time.perf_counter()
+        try:
+            value: Candidates | Exception = await stage.arun(candidates)
+        except Exception as error:
+            value = error
+        return seen(_outcome(stage, candidates, value, time.perf_counter() - began))
 
 
 def attempt_many(stage: Stage, many: Sequence[Candidates]) -> list[Outcome]:
     """`attempt` for each, in order, together where the stage can; the time is shared out."""
-    if not isinstance(stage, BatchStage) or len(many) < 2:
-        return [attempt(stage, each) for each in many]
-    began = time.perf_counter()
-    try:
-        values = stage.run_many(many)
-    except Exception:
-        # One query may have spoilt the batch; each gets its own outcome.
-        return [attempt(stage, each) for each in many]
-    share = (time.perf_counter() - began) / len(many)
-    if len(values) != len(many):
-        rule = f"run_many returned {len(values)} results for {len(many)} queries"
-        return [_outcome(stage, each, _broken(stage, rule), share) for each in many]
-    return [_outcome(stage, each, value, share) for each, value in zip(many, values)]
+    together = _together(stage, many) if len(many) > 1 else []
+    # One query may have spoilt the batch; each then gets its own outcome.
+    return together or [attempt(stage, each) for each in many]
+
+
+def _together(stage: Stage, many: Sequence[Candidates]) -> list[Outcome]:
+    """The outcomes of one run for all; none where it failed, or the stage has no such run."""
+    if not isinstance(stage, BatchStage):
+        return []
+    with watcher().running(stage.name, many) as seen:
+        began = time.perf_counter()
+        try:
+            values: Sequence[Candidates | Exception] = stage.run_many(many)
+        except Exception as error:
+            seen(Outcome(error, 0.0))
+            return []
+        share = (time.perf_counter() - began) / len(many)
+        if len(values) != len(many):
+            rule = f"run_many returned {len(values)} results for {len(many)} queries"
+            values = [_broken(stage, rule)] * len(many)
+        return [seen(_outcome(stage, each, value, share)) for each, value in zip(many, values)]
 
 
 def idle_reason(stage: Stage, candidates: Candidates) -> str:
@@ -97,7 +109,16 @@ def passed_record(
     """The record of a stage that did not run."""
     n = len(candidates)
     return StageRecord(
-        stage.name, position, status, n, n, 0.0, reason, ids=candidates.ids, score=candidates.score
+        name=stage.name,
+        position=position,
+        status=status,
+        n_in=n,
+        n_out=n,
+        ms=0.0,
+        reason=reason,
+        ids=candidates.ids,
+        score=candidates.score,
+        given=candidates.ids,
     )
 
 
@@ -116,7 +137,22 @@ def failed_record(
         error=error,
         ids=candidates.ids,
         score=candidates.score,
+        given=candidates.ids,
     )
+
+
+def partial_of(stage: Stage, before: Candidates, error: Exception) -> Candidates | None:
+    """What a stage had made of the candidates when it failed, if it says and that is legal."""
+    partial = error.partial if isinstance(error, RemoteError) else None
+    return None if partial is None or broken_rule(stage, before, partial) else partial
+
+
+def partial_record(failed: StageRecord, before: Candidates, partial: Candidates) -> StageRecord:
+    """The record of a stage that failed, where the cascade goes on with what it had made."""
+    record = record_of(failed.name, failed.position, before, partial, failed.ms)
+    reason = f"{failed.reason}: {partial.notes.get('unscored', 0)} not scored"
+    error, budget = failed.error, failed.budget_ms
+    return replace(record, status="partial", reason=reason, error=error, budget_ms=budget)
 
 
 def raised(name: str, error: Exception) -> Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,8 @@ from stepwell.attempt import (
     ALWAYS_RAISED,
     failed_record,
     idle_reason,
+    partial_of,
+    partial_record,
     passed_record,
     raised,
 )
@@ -31,11 +32,10 @@ from stepwell.filters import Filter
 from stepwell.result import Result
 from stepwell.stage import Recalls, Stage
 from stepwell.trace import StageRecord, Trace, record_of
+from stepwell.watching import watcher
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
-
-log = logging.getLogger("stepwell")
 
 OnFailure = Literal["raise", "skip"]
 
@@ -121,7 +121,8 @@ class Cascade:
             StageError: A stage failed whose policy is to raise.
         """
         ask = Ask.of(query, k, filter, deadline)
-        return ask.answer(*drive(self._walk(ask.start())))
+        with watcher().searching(self.name, (ask,)) as seen:
+            return seen(ask.answer(*drive(self._walk(ask.start()))))
 
     async def asearch(
         self,
@@ -133,7 +134,9 @@ class Cascade:
     ) -> Result:
         """`search` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
-        return await asyncio.to_thread(ask.answer, *await drive_async(self._walk(ask.start())))
+        with watcher().searching(self.name, (ask,)) as seen:
+            end = await drive_async(self._walk(ask.start()))
+            return await asyncio.to_thread(lambda: seen(ask.answer(*end)))
 
     def search_many(
         self,
@@ -162,8 +165,9 @@ class Cascade:
         several(queries, "queries")
         asks = [Ask.attempt(query, k, filter, deadline) for query in queries]
         good = [ask for ask in asks if isinstance(ask, Ask)]
-        ends = iter(drive_many([self._walk(ask.start()) for ask in good]))
-        return [ask.finish(next(ends)) if isinstance(ask, Ask) else ask for ask in asks]
+        with watcher().searching(self.name, good) as seen:
+            ends = iter(drive_many([self._walk(ask.start()) for ask in good]))
+            return [seen(ask.finish(next(ends))) if isinstance(ask, Ask) else ask for ask in asks]
 
     async def asearch_many(
         self,
@@ -205,7 +209,8 @@ class Cascade:
         """
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = ask.bring(documents, scores)
-        return ask.answer(*drive(self._walk(brought)), rejected=excluded)
+        with watcher().searching(self.name, (ask,)) as seen:
+            return seen(ask.answer(*drive(self._walk(brought)), rejected=excluded))
 
     async def arank(
         self,
@@ -220,8 +225,9 @@ class Cascade:
         """`rank` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = await asyncio.to_thread(ask.bring, documents, scores)
-        final, records = await drive_async(self._walk(brought))
-        return await asyncio.to_thread(ask.answer, final, records, rejected=excluded)
+        with watcher().searching(self.name, (ask,)) as seen:
+            end = await drive_async(self._walk(brought))
+            return await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
 
     # -- being a stage ---------------------------------------------------------------------
 
@@ -251,7 +257,9 @@ class Cascade:
             skipped = _late(stage, candidates)
             if idle or skipped:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
-                records.append(passed_record(stage, position, status, idle or skipped, candidates))
+                record = passed_record(stage, position, status, idle or skipped, candidates)
+                watcher().passed(record)
+                records.append(record)
                 continue
             budget = self._budget.of(self.stages[position:], candidates)
             outcome = yield stage, _within(candidates, budget)
@@ -262,13 +270,18 @@ class Cascade:
                 records.append(record)
                 if self._raises(stage, candidates, after):
                     raise _raised(record, after, records)
-                kind = type(after).__name__
-                log.warning("stage %r failed with %s and was skipped", stage.name, kind)
-                continue
-            decides = bool(getattr(stage, "decides", False))
-            self._budget.learn(stage, candidates, after, outcome.ms / 1e3)
-            record = record_of(stage.name, position, candidates, after, outcome.ms, decides=decides)
-            records.append(replace(record, budget_ms=_ms(budget)))
+                partial = partial_of(stage, candidates, after)
+                if partial is None:
+                    continue
+                records[-1] = partial_record(record, candidates, partial)
+                after = partial
+            else:
+                decides = bool(getattr(stage, "decides", False))
+                self._budget.learn(stage, candidates, after, outcome.ms / 1e3)
+                record = record_of(
+                    stage.name, position, candidates, after, outcome.ms, decides=decides
+                )
+                records.append(replace(record, budget_ms=_ms(budget)))
             candidates = replace(_passed_on(stage, after), deadline=candidates.deadline)
         return candidates, records
 

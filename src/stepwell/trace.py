@@ -34,6 +34,8 @@ class StageRecord:
         notes: What it reported, such as `truncated`.
         children: Records of stages inside it (the arms of a hybrid, a nested cascade).
         budget_ms: Milliseconds that it might take; None without a deadline.
+        given: (n_in,) what it was given, in order.
+        scored: Whether it added scores, its own or those of a stage inside it.
     """
 
     name: str
@@ -51,12 +53,19 @@ class StageRecord:
     notes: Mapping[str, Any] = field(default_factory=dict)
     children: tuple[StageRecord, ...] = ()
     budget_ms: float | None = None
+    given: Ids = field(default_factory=lambda: np.empty(0, dtype=object), repr=False)
+    scored: bool = False
 
     @property
     def degraded(self) -> bool:
         """Whether the stage failed, was skipped or ran out of time, or one inside it did."""
-        own = self.status in ("partial", "skipped", "failed")
-        return own or any(child.degraded for child in self.children)
+        return bool(self.faults)
+
+    @property
+    def faults(self) -> tuple[StageRecord, ...]:
+        """This record if its stage failed, was skipped or ran out of time, and such inside it."""
+        own = (self,) if self.status in ("partial", "skipped", "failed") else ()
+        return (*own, *(fault for child in self.children for fault in child.faults))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; ids and text are left out."""
@@ -130,7 +139,12 @@ class Trace:
 
         An answer that is whole but late is not degraded: compare `ms` with `deadline_ms`.
         """
-        return any(record.degraded for record in self.records)
+        return bool(self.faults)
+
+    @property
+    def faults(self) -> tuple[StageRecord, ...]:
+        """The records that make it degraded, those of stages inside others too."""
+        return tuple(fault for record in self.records for fault in record.faults)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: counts, times and states, no ids, no text."""
@@ -219,6 +233,8 @@ def record_of(
         decides=decides,
         notes=after.notes,
         children=after.children,
+        given=before.ids,
+        scored=not after.scores.keys() <= before.scores.keys(),
     )
 
 

@@ -37,9 +37,14 @@ class Breaker:
             self._closed_at = now + self.rest
             return True
 
-    def heard(self, *, failed: bool) -> None:
-        """Tell what came of a try."""
+    def heard(self, *, failed: bool) -> bool:
+        """Tell what came of a try.
+
+        Returns:
+            Whether this one opened it.
+        """
         with self._lock:
             self._failed = self._failed + 1 if failed else 0
             if self._failed >= self.failures:
                 self._closed_at = time.monotonic() + self.rest
+            return self._failed == self.failures

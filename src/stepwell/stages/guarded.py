@@ -16,6 +16,7 @@ from stepwell.errors import ConfigurationError, StageError, import_extra
 from stepwell.stage import AsyncStage, Stage
 from stepwell.stages.breaker import Breaker
 from stepwell.trace import record_of
+from stepwell.watching import watcher
 
 log = logging.getLogger("stepwell")
 
@@ -127,8 +128,9 @@ class Guarded:
         return replace(after, notes={"fallback": self.fallback.name}, children=(record, other)), []
 
     def _heard(self, *, failed: bool) -> None:
-        if self.breaker is not None:
-            self.breaker.heard(failed=failed)
+        if self.breaker is not None and self.breaker.heard(failed=failed):
+            log.warning("stage %r is left alone for %g s", self.stage.name, self.breaker.rest)
+            watcher().count("stage.breaker.opened", stage_name=self.stage.name)
 
 
 class _Retried:
@@ -167,6 +169,7 @@ class _Retried:
             "retry": tenacity.retry_if_not_exception_type(ALWAYS_RAISED),
             "wait": tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
             "stop": over,
+            "before_sleep": lambda _: watcher().count("stage.retries", stage_name=self.name),
             "reraise": True,
         }
 
