@@ -73,6 +73,8 @@ class Served:
             answer, raw bytes, or seconds to sleep first. One a request; then it behaves.
         headers: Sent with a faulty status.
         words: What a faulty status says, in place of the request's own key.
+        fault_of: What to do with a request by its body, in place of `faults`; None to behave.
+        most: Requests that were under way at one time.
     """
 
     api: str
@@ -80,6 +82,9 @@ class Served:
     faults: list[Any] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     words: str = ""
+    fault_of: Callable[[dict[str, Any]], Any] | None = None
+    most: int = 0
+    under_way: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,7 +103,16 @@ def serving(api: str, *faults: Any, **headers: str) -> Iterator[Served]:
             with told.lock:
                 told.requests.append(body)
                 told.seen.append(dict(self.headers))
+                told.under_way += 1
+                told.most = max(told.most, told.under_way)
                 fault = told.faults.pop(0) if told.faults else None
+            try:
+                self._answer(body, told.fault_of(body) if told.fault_of else fault)
+            finally:
+                with told.lock:
+                    told.under_way -= 1
+
+        def _answer(self, body: dict[str, Any], fault: Any) -> None:
             if self.path != path:
                 return self._send(404, b'{"message": "no such path"}')
             if isinstance(fault, bytes):

@@ -12,13 +12,14 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stepwell as sw
 from stepwell.remote import RemoteReranker
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
-from stepwell.remote.retrying import wait_asked
+from stepwell.remote.retrying import Retryable, retrying, wait_asked
 from stepwell.remote.shapes import SHAPES
 from stepwell.stopping import Stop
 from tests.remote.server import QUERY, SECRET, TEXTS, expected, serving
@@ -33,7 +34,7 @@ def test_a_blank_passage_wins_nothing_at_the_deadline() -> None:
     assert result.ids == ["a", "b", "blank"]
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
 def test_what_passes_is_tried_again(status: int) -> None:
     """A failure that may pass is asked again, and the right scores come back."""
     with serving("cohere", status, status) as server:
@@ -127,7 +128,8 @@ def test_logits_are_not_taken_for_probabilities() -> None:
 
 def test_the_deadline_leaves_the_rest_unscored() -> None:
     """When the deadline ends in the second request, the first one's scores stay."""
-    with serving("tei", 0.0, 3.0) as server:
+    with serving("tei") as server:
+        server.fault_of = lambda body: None if TEXTS[0] in body["texts"] else 3.0
         scorer = RemoteReranker("tei", url=server.url, batch=2)
         made = scorer.score(QUERY, TEXTS, stop=Stop(time.monotonic() + 0.5))
     assert made.values[:2].tolist() == pytest.approx(expected()[:2])
@@ -145,10 +147,19 @@ def test_a_cascade_keeps_its_order_when_the_deadline_ends_first() -> None:
     assert result.trace.to_dict()["stages"][0]["notes"]["unscored"] == 4
 
 
-def test_an_answer_that_trickles_ends_at_the_timeout() -> None:
-    """A server that sends a byte now and then is given up when the time of the request is over."""
+TRICKLES = {
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "),
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+    "nothing": (b"", b""),
+}
+
+
+@pytest.mark.parametrize("part", list(TRICKLES))
+def test_an_answer_that_trickles_ends_at_the_timeout(part: str) -> None:
+    """A server that sends a byte now and then, of head or body, is given up when time is over."""
     listening = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
+    first, then = TRICKLES[part]
 
     def trickle() -> None:
         while not over.is_set():
@@ -158,24 +169,31 @@ def test_an_answer_that_trickles_ends_at_the_timeout() -> None:
                 return
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-                while not over.wait(0.05):
+                connection.sendall(first)
+                while not over.wait(0.02):
                     try:
-                        connection.sendall(b" ")
+                        connection.sendall(then)
                     except OSError:
                         break
 
-    thread = threading.Thread(target=trickle)
+    thread = threading.Thread(target=trickle, daemon=True)
     thread.start()
+    given_up = threading.Timer(10.0, over.set)
+    given_up.start()
     try:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         scorer = RemoteReranker("tei", url=url, timeout=0.3, attempts=1)
         with pytest.raises(sw.RemoteError, match="did not answer within"):
             scorer.score(QUERY, TEXTS)
+        slow = RemoteReranker("tei", url=url)
+        values = slow.score(QUERY, TEXTS, stop=Stop(time.monotonic() + 0.3)).values
+        assert [math.isnan(value) for value in values] == [True] * 4
+        assert not over.is_set()
     finally:
         over.set()
+        given_up.cancel()
         listening.close()
-        thread.join()
+        thread.join(5)
 
 
 def test_retry_after_is_honoured_inside_the_budget() -> None:
@@ -189,6 +207,30 @@ def test_retry_after_is_honoured_inside_the_budget() -> None:
         with pytest.raises(sw.RemoteError, match="answered 429"):
             scorer.score(QUERY, TEXTS, stop=Stop(time.monotonic() + 10))
         assert len(server.requests) == 1
+
+
+def test_a_server_that_asks_for_minutes_is_not_waited_for() -> None:
+    """A pause above half a minute is a failure at once, deadline or not; one below is none."""
+    with serving("cohere", 429, Retry_After="31") as server:
+        with pytest.raises(sw.RemoteError, match="answered 429"):
+            RemoteReranker("cohere", url=server.url, key=SECRET).score(QUERY, TEXTS)
+        assert len(server.requests) == 1
+    policy = retrying(3, None)
+    state = tenacity.RetryCallState(policy, None, (), {})
+    for asked, stops in ((30.0, False), (30.1, True)):
+        state.outcome = tenacity.Future(1)
+        state.outcome.set_exception(Retryable("busy", status=429, wait=asked))
+        assert policy.stop(state) is stops
+
+
+def test_an_endless_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer above the limit is given up, whatever follows."""
+    monkeypatch.setattr("stepwell.remote.server.LARGEST", 1000)
+    with serving("tei", b"[" + b" " * 2000 + b"]") as server:
+        scorer = RemoteReranker("tei", url=server.url, attempts=1)
+        with pytest.raises(sw.RemoteError, match="above 1000 bytes"):
+            scorer.score(QUERY, TEXTS)
+        assert scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
 
 
 def test_both_forms_of_retry_after() -> None:

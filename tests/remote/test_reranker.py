@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,15 +90,95 @@ def test_a_lone_surrogate_does_no_harm() -> None:
     assert server.requests[0]["texts"] == ["logs ? rotate"]
 
 
+def _threads() -> int:
+    return sum(each.name == "stepwell-remote" for each in threading.enumerate())
+
+
 def test_closing_ends_what_was_opened() -> None:
-    """Twenty times opened and closed leaves nothing behind to be closed at the end."""
+    """Its thread and sockets end with `close`, and with the last reference to it."""
+    before, open_files = _threads(), len(psutil.Process().net_connections())
     with serving("tei") as server:
         scorer = RemoteReranker("tei", url=server.url)
-        for _ in range(20):
+        for _ in range(5):
             scorer.score(QUERY, TEXTS)
-            assert scorer._closing.alive
+            assert _threads() == before + 1
             scorer.close()
-            assert not scorer._closing.alive
+            assert _threads() == before
+        scorer.score(QUERY, TEXTS)
+        (thread,) = (each for each in threading.enumerate() if each.name == "stepwell-remote")
+        del scorer
+        thread.join(5)
+    assert _threads() == before
+    assert len(psutil.Process().net_connections()) == open_files
+
+
+def test_closing_loses_nothing_that_is_under_way() -> None:
+    """Closed while others ask, it answers them all; what is asked afterwards is answered too."""
+    with serving("tei") as server, ThreadPoolExecutor(8) as threads:
+        server.fault_of = lambda _: 0.01
+        scorer = RemoteReranker("tei", url=server.url)
+        made = [threads.submit(scorer.score, QUERY, TEXTS) for _ in range(40)]
+        for _ in range(10):
+            scorer.close()
+        for each in made:
+            assert each.result().values.tolist() == pytest.approx(expected())
+        scorer.close()
+
+
+async def test_awaited_it_blocks_nothing() -> None:
+    """Twenty awaited at once on one event loop are under way together, without a thread each."""
+    with serving("tei") as server:
+        server.fault_of = lambda _: 0.3
+        scorer = RemoteReranker("tei", url=server.url)
+        before = threading.active_count()
+        asked = [asyncio.create_task(scorer.ascore(QUERY, TEXTS)) for _ in range(20)]
+        while server.under_way < 10:
+            await asyncio.sleep(0.01)
+        ours = [each for each in threading.enumerate() if "process_request" not in each.name]
+        assert len(ours) <= before + 1
+        for each in await asyncio.gather(*asked):
+            assert each.values.tolist() == pytest.approx(expected())
+
+
+async def test_a_cancelled_one_asks_no_more() -> None:
+    """Cancelling what is awaited ends its requests; the next one is answered."""
+    with serving("tei") as server:
+        server.fault_of = lambda _: 0.2
+        scorer = RemoteReranker("tei", url=server.url, batch=1, concurrency=1)
+        task = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.3)
+        assert len(server.requests) == 1
+        server.fault_of = None
+        assert (await scorer.ascore(QUERY, TEXTS)).values.tolist() == pytest.approx(expected())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    """After a fork both sides are answered at the same time, and a child's end closes nothing."""
+    with serving("tei") as server:
+        scorer = RemoteReranker("tei", url=server.url, timeout=5.0)
+        assert scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
+        child = os.fork()
+        if not child:
+            try:
+                scorer.close()  # the parent's, so nothing
+                for _ in range(5):
+                    right = scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
+                    scorer.close()
+                os._exit(0 if right else 1)
+            except BaseException:
+                os._exit(2)
+        for _ in range(20):
+            assert scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
+        scorer.close()
 
 
 def test_many_threads_share_one() -> None:
@@ -131,6 +214,7 @@ def test_it_works_again_after_close() -> None:
         ({"api": "tei", "url": "http://host", "timeout": "5"}, "timeout must be a number above 0"),
         ({"api": "tei", "url": "http://host", "attempts": 0}, "attempts must be"),
         ({"api": "tei", "url": "http://host", "batch": 0}, "batch must be"),
+        ({"api": "tei", "url": "http://host", "concurrency": 0}, "concurrency must be"),
         ({"api": "tei", "url": "http://host", "longest": 0}, "longest must be"),
         ({"api": "tei", "url": "http://host", "kind": "foo"}, "kind must be"),
         ({"api": "tei", "url": "http://host", "headers": 3}, "headers must be a mapping"),

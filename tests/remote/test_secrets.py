@@ -95,3 +95,12 @@ def test_a_pickle_takes_its_key_from_where_it_lands(monkeypatch: pytest.MonkeyPa
         assert there.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
         assert server.seen[-1]["Authorization"] == "Bearer another"
         assert copy.deepcopy(scorer) is copy.copy(scorer) is scorer
+
+
+def test_a_redirect_takes_the_key_nowhere() -> None:
+    """An answer that points to another server is a refusal, and that server hears nothing."""
+    with serving("cohere") as other, serving("cohere", 307, Location=other.url) as server:
+        scorer = RemoteReranker("cohere", url=server.url, key=SECRET)
+        with pytest.raises(sw.RemoteError, match="answered 307"):
+            scorer.score(QUERY, TEXTS)
+        assert other.seen == []

@@ -144,6 +144,7 @@ class CachedScorer:
             if count:
                 watcher().count("cache.pairs", count, cache_result=result)
         windows = untold = 0
+        failure = None
         if len(found) < len(keys):
             texts = dict(zip(keys, passages, strict=True))
             while left := [key for key in texts if key not in found]:
@@ -153,9 +154,10 @@ class CachedScorer:
                 if mine:
                     made = yield from self._compute({key: texts[key] for key in mine}, found)
                     windows += made.windows
+                    failure = made.failure
                     untold += made.truncated if _each(made) is None else 0
                 yield from _wait(others, found, stop)
-                if mine and not others and any(key not in found for key in mine):
+                if failure or (mine and not others and any(key not in found for key in mine)):
                     # The inner scorer stopped, and would again.
                     break
         known = [found.get(key, (np.nan, False, 0)) for key in keys]
@@ -163,8 +165,9 @@ class CachedScorer:
         cut = np.array([unread for _, unread, _ in known], dtype=np.bool_)
         passes = np.array([count for _, _, count in known], dtype=np.int32)
         if (passes[~np.isnan(values)] == 0).any():
-            return PairScores(values, int(cut.sum()) + untold, windows)
-        return PairScores(values, int(cut.sum()), windows, cut=cut, passes=passes)
+            return PairScores(values, int(cut.sum()) + untold, windows, failure=failure)
+        truncated = int(cut.sum())
+        return PairScores(values, truncated, windows, cut=cut, passes=passes, failure=failure)
 
     def close(self) -> None:
         """Forget all in memory, close the file, and close the inner scorer if it can be."""

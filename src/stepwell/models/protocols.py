@@ -9,6 +9,8 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.errors import RemoteError
+
 Kind: TypeAlias = Literal["passage", "query"]
 ScoreKind: TypeAlias = Literal["logit", "probability", "similarity"]
 Vectors: TypeAlias = NDArray[np.float32]
@@ -58,6 +60,7 @@ class PairScores:
         cut: bool, shape ``(n,)``, which passages were truncated; None if the scorer does not say.
         passes: int32, shape ``(n,)``, windows that each passage is read in, 0 where `stop` ended
             the work first; None if the scorer does not say.
+        failure: What ended the work in place of `stop`, after some were scored; None if nothing.
     """
 
     values: Vectors
@@ -65,6 +68,7 @@ class PairScores:
     windows: int = 0
     cut: NDArray[np.bool_] | None = None
     passes: NDArray[np.int32] | None = None
+    failure: RemoteError | None = None
 
 
 @runtime_checkable

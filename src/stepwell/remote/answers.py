@@ -24,7 +24,7 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
 
     Raises:
         BadAnswerError: A result is missing, doubled, out of range, or its score no finite number.
-        ConfigurationError: Probabilities were promised, and a score is none.
+        ConfigurationError: Another kind of score was promised.
     """
     results = answer if shape.results is None else _get(answer, shape.results)
     if not isinstance(results, list):
@@ -42,10 +42,11 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
     missing = int(np.isnan(values).sum())
     if missing:
         raise BadAnswerError(f"{missing} of {n} passages have no score")
-    if shape.kind == "probability" and n and not (values.min() >= 0 and values.max() <= 1):
+    least = {"probability": 0.0, "similarity": -1.0}.get(shape.kind)
+    if least is not None and n and not (values.min() >= least and values.max() <= 1):
         raise ConfigurationError(
-            f"{name} answered scores outside 0 to 1, which are no probabilities; "
-            "pass kind='logit' to RemoteReranker"
+            f"{name} answered scores outside {least:.0f} to 1, which are no {shape.kind}; "
+            "pass kind='logit' to RemoteReranker, or 'similarity' for cosines"
         )
     return values
 

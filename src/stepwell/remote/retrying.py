@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tenacity import RetryCallState, Retrying
+    from tenacity import AsyncRetrying, RetryCallState
 
 LONGEST_WAIT = 30.0
 """Seconds; a server that asks for more than this is not waited for."""
@@ -29,7 +29,7 @@ class Retryable(Exception):  # noqa: N818
         self.message, self.status, self.wait = message, status, wait
 
 
-def retrying(attempts: int, deadline: float | None) -> Retrying:
+def retrying(attempts: int, deadline: float | None) -> AsyncRetrying:
     """Attempts with exponential, jittered pauses; none that ends after the deadline.
 
     Args:
@@ -48,7 +48,7 @@ def retrying(attempts: int, deadline: float | None) -> Retrying:
             return True
         return deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
 
-    return tenacity.Retrying(
+    return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(Retryable), wait=wait, stop=stop, reraise=True
     )
 

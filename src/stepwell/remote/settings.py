@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from stepwell.errors import ConfigurationError
+from stepwell.models.protocols import ScoreKind
 from stepwell.remote.secret import Secret
 from stepwell.remote.shapes import SHAPES, Shape
 
 
-def shape_of(api: str | Shape) -> Shape:
-    """The shape of an API by its name.
+def shape_of(api: str | Shape, model: str | None, kind: Any) -> Shape:
+    """The shape of an API by its name, with the kind of score that its model gives.
 
     Raises:
-        ConfigurationError: There is none of that name.
+        ConfigurationError: There is none of that name, or no such kind.
     """
-    if isinstance(api, Shape):
-        return api
-    if api not in SHAPES:
+    if not isinstance(api, Shape) and api not in SHAPES:
         known = ", ".join(map(repr, SHAPES))
         raise ConfigurationError(f"api is one of {known} or a Shape, not {api!r}")
-    return SHAPES[api]
+    shape = api if isinstance(api, Shape) else SHAPES[api]
+    if kind is None:
+        return replace(shape, kind="similarity") if model in shape.similarity else shape
+    if kind not in get_args(ScoreKind):
+        known = ", ".join(map(repr, get_args(ScoreKind)))
+        raise ConfigurationError(f"kind must be one of {known}, not {kind!r}")
+    return replace(shape, kind=kind)
 
 
 def above_0(value: Any, what: str) -> float:

@@ -20,8 +20,11 @@ class Shape:
         body: From the model's name or None, the query and the passages to the JSON to send.
         results: The key of the list of results in the answer; None where the answer is that list.
         score: The key of a result's score; its position is always under `index`.
-        kind: What the scores are: probabilities 0 to 1, or logits.
+        kind: What the scores are: probabilities 0 to 1, similarities -1 to 1, or logits.
         limit: Passages that one request may hold.
+        tokens: Tokens that one request may hold, the query's counted with each passage; None where
+            no such limit is documented.
+        similarity: Models whose scores are similarities, whatever the rest gives.
         url: The base URL of the public service; None for what one hosts.
         key: Environment variables that may hold its key, the first that is set.
         model: Used where none is named; None where the server knows.
@@ -33,6 +36,8 @@ class Shape:
     score: str = "relevance_score"
     kind: ScoreKind = "probability"
     limit: int = 1000
+    tokens: int | None = None
+    similarity: tuple[str, ...] = ()
     url: str | None = None
     key: tuple[str, ...] = ()
     model: str | None = None
@@ -64,19 +69,21 @@ SHAPES: Mapping[str, Shape] = {
         key=("COHERE_API_KEY", "CO_API_KEY"),
         model="rerank-v3.5",
     ),
-    # docs.voyageai.com/reference/reranker-api: at most a thousand documents.
+    # docs.voyageai.com/docs/reranker: a thousand documents; 600,000 tokens, of older models half.
     "voyage": Shape(
         "/v1/rerank",
         _jina,
         results="data",
+        tokens=300_000,
         url="https://api.voyageai.com",
         key=("VOYAGE_API_KEY",),
         model="rerank-2.5",
     ),
-    # api.jina.ai/redoc
+    # api.jina.ai/redoc; v3 answers cosines (huggingface.co/jinaai/jina-reranker-v3/discussions/2).
     "jina": Shape(
         "/v1/rerank",
         _jina,
+        similarity=("jina-reranker-v3",),
         url="https://api.jina.ai",
         key=("JINA_API_KEY",),
         model="jina-reranker-v2-base-multilingual",
