@@ -123,7 +123,7 @@ class Call:
         """The scores of one request's passages; None when the deadline came first."""
         body = self.server.shape.body(self.model, self.query, texts)
         try:
-            async for attempt in retrying(self.attempts, self.deadline):
+            async for attempt in retrying(self.attempts, self.deadline, api=self.server.api):
                 with attempt:
                     return await self._once(client, body, len(texts))
         except Retryable as failure:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from stepwell.watching import watcher
+
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
@@ -29,12 +31,13 @@ class Retryable(Exception):  # noqa: N818
         self.message, self.status, self.wait = message, status, wait
 
 
-def retrying(attempts: int, deadline: float | None) -> AsyncRetrying:
+def retrying(attempts: int, deadline: float | None, *, api: str = "") -> AsyncRetrying:
     """Attempts with exponential, jittered pauses; none that ends after the deadline.
 
     Args:
         attempts: At most.
         deadline: `time.monotonic()` seconds, or None.
+        api: Which one is asked; further attempts are counted by it.
     """
     import tenacity
 
@@ -49,7 +52,11 @@ def retrying(attempts: int, deadline: float | None) -> AsyncRetrying:
         return deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
 
     return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(Retryable), wait=wait, stop=stop, reraise=True
+        retry=tenacity.retry_if_exception_type(Retryable),
+        wait=wait,
+        stop=stop,
+        before_sleep=lambda _: watcher().count("remote.retries", remote_api=api),
+        reraise=True,
     )
 
 
