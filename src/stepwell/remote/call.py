@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +59,7 @@ class Call:
         self.timeout, self.stop = timeout, stop
         self.deadline: float | None = getattr(stop, "deadline", None)
         self._over = self._busy = False
+        self._alone = asyncio.Lock()
         self._failed: dict[int, RemoteError] = {}
 
     async def run(self, client: httpx.AsyncClient, *, side_by_side: int) -> PairScores:
@@ -70,8 +72,7 @@ class Call:
         told = [at for at, text in enumerate(self.sent) if text.strip()]
         tokens = self.server.shape.tokens
         todo = parts(self.query, self.sent, told, most=self.batch, tokens=tokens)
-        lanes = [self._lane(client, todo, values, main=not at) for at in range(side_by_side)]
-        await asyncio.gather(*lanes)
+        await asyncio.gather(*(self._lane(client, todo, values) for _ in range(side_by_side)))
         failure = self._failed[min(self._failed)] if self._failed else None
         missing = [at for at in told if np.isnan(values[at])]
         if missing:
@@ -85,11 +86,11 @@ class Call:
         return PairScores(values, int(short.sum()), len(values), cut=short, failure=failure)
 
     async def _lane(
-        self, client: httpx.AsyncClient, todo: Iterator[list[int]], values: Vectors, *, main: bool
+        self, client: httpx.AsyncClient, todo: Iterator[list[int]], values: Vectors
     ) -> None:
         """Make one request after the other, of those that no other lane makes."""
-        while main or not self._busy:
-            if self._over or (self.stop is not None and self.stop()):
+        while not self._over:
+            if self.stop is not None and self.stop():
                 self._over = True
                 return
             part = next(todo, None)
@@ -134,16 +135,17 @@ class Call:
         return None
 
     async def _once(self, client: httpx.AsyncClient, body: dict[str, object], n: int) -> Vectors:
-        left = self.timeout
-        if self.deadline is not None:
-            left = min(left, self.deadline - time.monotonic())
-        if left <= 0:
-            raise Retryable(f"{self.server.called} was not asked: the deadline is over")
-        try:
-            return await self.server.ask(client, body, n, timeout=left)
-        except Retryable as failure:
-            self._busy = self._busy or failure.status in BUSY
-            raise
+        async with self._alone if self._busy else nullcontext():
+            left = self.timeout
+            if self.deadline is not None:
+                left = min(left, self.deadline - time.monotonic())
+            if left <= 0:
+                raise Retryable(f"{self.server.called} was not asked: the deadline is over")
+            try:
+                return await self.server.ask(client, body, n, timeout=left)
+            except Retryable as failure:
+                self._busy = self._busy or failure.status in BUSY
+                raise
 
 
 def _least(values: Vectors, kind: ScoreKind) -> float:
