@@ -1,0 +1,212 @@
+"""What the server holds: a model, perhaps a corpus, and how it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stepwell.cascade import Cascade
+from stepwell.corpus import Corpus
+from stepwell.models.loading import Backend, EncoderSpec, ScorerSpec
+from stepwell.models.protocols import PairScorer, PairScores
+from stepwell.remote.secret import Secret
+from stepwell.result import Result
+from stepwell.server.limits import Limits
+from stepwell.server.problems import RETRY, Problem
+from stepwell.stage import Stage
+from stepwell.stages import CrossEncoder
+from stepwell.stages.presets import DEFAULT, RESCORE, preset
+
+
+class Service:
+    """A scorer and a cascade that share one model, behind limits.
+
+    Args:
+        scorer: Scores what `/rerank` and its kin are sent.
+        corpus: What `/search` searches; None for a server that only reranks.
+        cascade: The stages over the corpus.
+        limits: What is refused beyond.
+        key: What callers must send; None lets everybody ask.
+        deadline: Seconds for a search that names no deadline.
+
+    Attributes:
+        draining: Whether it is about to end; requests are still answered.
+        failure: What went wrong while the model was loaded.
+    """
+
+    def __init__(
+        self,
+        scorer: PairScorer,
+        *,
+        corpus: Corpus | None = None,
+        cascade: Cascade | None = None,
+        limits: Limits | None = None,
+        key: Secret | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self.corpus = corpus
+        self.cascade = cascade
+        self.limits = limits or Limits()
+        self.key = key
+        self.deadline = deadline
+        self.draining = False
+        self.failure: Exception | None = None
+        self._loaded = False
+        self._working = 0
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        model: ScorerSpec = None,
+        backend: Backend | Literal["auto"] = "torch",
+        encoder: EncoderSpec = "embedded",
+        preset_name: str | None = None,
+        limits: Limits | None = None,
+        key: Secret | None = None,
+        deadline: float | None = None,
+    ) -> Service:
+        """Open a corpus and name a model; its weights are loaded by `warm`.
+
+        Args:
+            path: The corpus; None for a server that only reranks.
+            model: As in `CrossEncoder`.
+            backend: As in `CrossEncoder`.
+            encoder: As in `Corpus.open`.
+            preset_name: As in `stepwell search`: by default three-stage, or bm25 for a corpus
+                without vectors.
+            limits: What is refused beyond.
+            key: What callers must send.
+            deadline: Seconds for a search that names no deadline.
+
+        Raises:
+            CorpusError: There is no corpus, or none that can be opened.
+            ConfigurationError: The model, the encoder or the preset is unknown.
+            MissingExtraError: The model needs an extra that is not installed.
+        """
+        scorer = CrossEncoder(model, None, backend=backend).scorer
+        if path is None:
+            return cls(scorer, limits=limits, key=key)
+        corpus = Corpus.open(path, encoder=encoder, create=False)
+        try:
+            stages = preset(preset_name or (DEFAULT if corpus.encoder else "bm25"), corpus, RESCORE)
+            cascade = Cascade([_reading_with(scorer, stage) for stage in stages])
+        except BaseException:
+            corpus.close()
+            raise
+        return cls(
+            scorer, corpus=corpus, cascade=cascade, limits=limits, key=key, deadline=deadline
+        )
+
+    @property
+    def state(self) -> Literal["loading", "ready", "draining"]:
+        """Whether it takes work, or why it should be sent none."""
+        if self.draining:
+            return "draining"
+        return "ready" if self._loaded else "loading"
+
+    async def warm(self) -> None:
+        """Load the models; a failure is kept in `failure`."""
+        try:
+            await asyncio.to_thread(self.scorer.score, "warm", ["up"])
+            if self.cascade is not None:
+                await self.cascade.asearch("warm up", k=1)
+        except Exception as error:
+            self.failure = error
+        else:
+            self._loaded = True
+
+    def close(self) -> None:
+        """Let go of the corpus."""
+        if self.corpus is not None:
+            self.corpus.close()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a request while it is worked on.
+
+        Raises:
+            Problem: The model is not loaded yet, or as many requests are here as may be.
+        """
+        if not self._loaded:
+            raise Problem(503, "loading", "the model is being loaded", headers=RETRY)
+        if self._working >= self.limits.requests:
+            message = f"{self._working} requests are being answered; ask again later"
+            raise Problem(503, "busy", message, headers=RETRY)
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+
+    async def scored(self, query: str, texts: Sequence[str]) -> PairScores:
+        """Score texts without blocking the event loop.
+
+        Raises:
+            Problem: There are too many, or one is too long.
+        """
+        self._check(query, texts)
+        if not texts:
+            return PairScores(np.empty(0, dtype=np.float32))
+        ascore = getattr(self.scorer, "ascore", None)
+        if ascore is not None:
+            made: PairScores = await ascore(query, texts)
+            return made
+        return await asyncio.to_thread(self.scorer.score, query, texts)
+
+    async def search(
+        self,
+        query: str,
+        *,
+        k: int,
+        filter: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> Result:
+        """Search the corpus without blocking the event loop.
+
+        Args:
+            query: The question.
+            k: How many documents.
+            filter: As in `Cascade.search`.
+            deadline: Seconds; the server's own if None.
+
+        Raises:
+            Problem: There is no corpus, or the query or `k` is beyond the limits.
+            InputError: The filter cannot be honoured.
+        """
+        if self.cascade is None:
+            message = "this server only reranks; start it as: stepwell serve PATH"
+            raise Problem(404, "no_corpus", message)
+        self._check(query, ())
+        if k > self.limits.k:
+            raise Problem(422, "invalid", f"k: at most {self.limits.k}, not {k}")
+        seconds = self.deadline if deadline is None else deadline
+        return await self.cascade.asearch(query, k=k, filter=filter, deadline=seconds)
+
+    def _check(self, query: str, texts: Sequence[str]) -> None:
+        if len(query) > self.limits.query:
+            raise _too_large(f"the query has {len(query)} characters", self.limits.query)
+        if len(texts) > self.limits.documents:
+            raise _too_large(f"there are {len(texts)} documents", self.limits.documents)
+        for at, text in enumerate(texts):
+            if len(text) > self.limits.characters:
+                message = f"document {at} has {len(text)} characters"
+                raise _too_large(message, self.limits.characters)
+
+
+def _too_large(found: str, most: int) -> Problem:
+    return Problem(413, "too_large", f"{found}; this server takes {most} at most")
+
+
+def _reading_with(scorer: PairScorer, stage: Stage) -> Stage:
+    """The stage, or where it is a cross-encoder the same one with this model."""
+    if not isinstance(stage, CrossEncoder):
+        return stage
+    return CrossEncoder(scorer, stage.k, blend=stage.blend, depth=stage.depth, name=stage.name)

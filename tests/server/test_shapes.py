@@ -1,0 +1,132 @@
+"""Each API's shape, asked over a socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from stepwell import RemoteReranker
+from stepwell.models import load_scorer
+from stepwell.server import Service
+from stepwell.server.answering import probabilities
+from tests.server.serving import QUERY, TEXTS, post, running
+
+
+@pytest.fixture(scope="module")
+def local() -> Any:
+    return load_scorer().score(QUERY, TEXTS).values.astype(np.float64)
+
+
+def by_index(results: list[dict[str, Any]], score: str = "relevance_score") -> list[float]:
+    return [each[score] for each in sorted(results, key=lambda each: each["index"])]
+
+
+@pytest.mark.parametrize(("path", "version"), [("/v2/rerank", "2"), ("/v1/rerank", "1")])
+def test_cohere_shape(served: str, local: Any, path: str, version: str) -> None:
+    """Every document has its index and the probability of its score, best first; ties in order."""
+    answer = post(served, path, {"model": "any", "query": QUERY, "documents": TEXTS}).json()
+    results = answer["results"]
+    assert [each["index"] for each in results] == np.argsort(-local, kind="stable").tolist()
+    assert by_index(results) == pytest.approx(probabilities(local, load_scorer()), rel=1e-6)
+    assert answer["meta"] == {"api_version": {"version": version}}
+    assert set(results[0]) == {"index", "relevance_score"}
+    assert answer["id"] != post(served, path, {"query": QUERY, "documents": TEXTS}).json()["id"]
+
+
+def test_jina_shape(served: str) -> None:
+    """Documents come as strings or objects, their texts go back; top_n cuts, 0 does not."""
+    documents = [{"text": text, "page": at} for at, text in enumerate(TEXTS[:2])] + TEXTS[2:]
+    body = {"query": QUERY, "documents": documents, "return_documents": True, "top_n": 2}
+    for path in ("/v1/rerank", "/rerank", "/v2/rerank"):
+        answer = post(served, path, body).json()
+        found = [(each["index"], each["document"]) for each in answer["results"]]
+        assert found == [(1, {"text": TEXTS[1]}), (4, {"text": TEXTS[4]})]
+        assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+        assert answer["model"] == load_scorer().name
+    assert len(post(served, "/rerank", {**body, "top_n": 0}).json()["results"]) == len(TEXTS)
+
+
+def test_tei_shape(served: str, local: Any) -> None:
+    """`texts` give a list: probabilities, or with raw_scores what the model says."""
+    asked = {"query": QUERY, "texts": TEXTS}
+    answer = post(served, "/rerank", asked).json()
+    assert by_index(answer, "score") == pytest.approx(probabilities(local, load_scorer()), rel=1e-6)
+    assert set(answer[0]) == {"index", "score"}
+    raw = post(served, "/rerank", {**asked, "raw_scores": True, "return_text": True}).json()
+    assert by_index(raw, "score") == pytest.approx(local.tolist(), rel=1e-6)
+    assert raw[0] == {"index": 1, "score": raw[0]["score"], "text": TEXTS[1]}
+
+
+def test_tei_truncate(served: str) -> None:
+    """A text longer than the model reads is cut, unless the request forbids it."""
+    asked = {"query": QUERY, "texts": ["the logs " * 3000]}
+    assert post(served, "/rerank", asked).status_code == 200
+    refused = post(served, "/rerank", {**asked, "truncate": False})
+    assert (refused.status_code, refused.json()["type"]) == (413, "too_large")
+    assert "logs" not in refused.text
+    assert post(served, "/rerank", {"query": "q", "texts": ["a"], "truncate": False}).is_success
+
+
+@pytest.mark.parametrize("api", ["cohere", "jina", "tei", "vllm", "infinity"])
+def test_our_own_client(served: str, api: str, local: Any) -> None:
+    """RemoteReranker gets the local scorer's scores, in the order given, through each shape."""
+    scorer = RemoteReranker(api, url=served, key="none", batch=2)
+    values = scorer.score(QUERY, TEXTS).values
+    scorer.close()
+    told = [at for at, text in enumerate(TEXTS) if text]  # a blank one is not sent
+    expected = probabilities(local, load_scorer())
+    assert values[told] == pytest.approx(expected[told], rel=1e-6)
+    assert np.argsort(-values[told], kind="stable").tolist() == [1, 3, 2, 0]
+
+
+def test_half_a_character(served: str) -> None:
+    """A lone surrogate, which no JSON in UTF-8 can hold, becomes a question mark."""
+    content = b'{"query": "\\ud800", "documents": ["a \\udfff"], "return_documents": true}'
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{served}/v1/rerank", content=content, headers=headers)
+    assert answer.json()["results"][0]["document"] == {"text": "a ?"}
+
+
+def test_nothing_to_rank(served: str) -> None:
+    """No documents give no results; a blank query and a blank document are scored."""
+    for path, name in (("/v2/rerank", "documents"), ("/rerank", "texts")):
+        empty = post(served, path, {"query": QUERY, name: []}).json()
+        assert (empty["results"] if name == "documents" else empty) == []
+        blank = post(served, path, {"query": " ", name: [""]}).json()
+        assert len(blank["results"] if name == "documents" else blank) == 1
+
+
+class Fixed:
+    """Says the numbers that are the texts."""
+
+    name = "fixed"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def score(self, query: str, passages: list[str], /, *, stop: Any = None) -> Any:
+        from stepwell.models.protocols import PairScores
+
+        return PairScores(
+            np.array([0 if each == "up" else float(each) for each in passages], dtype=np.float32)
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "expected"),
+    [
+        ("logit", ["-1000", "0", "2", "1000"], [0.0, 0.5, 0.8807970779778823, 1.0]),
+        ("probability", ["0", "0.25", "1"], [0.0, 0.25, 1.0]),
+        ("similarity", ["-1", "0", "1"], [0.0, 0.5, 1.0]),
+    ],
+)
+def test_scores_of_every_kind_become_probabilities(
+    kind: str, texts: list[str], expected: list[float]
+) -> None:
+    """Logits go through the logistic function, similarities are stretched, order is kept."""
+    with running(Service(Fixed(kind))) as url:
+        results = post(url, "/v2/rerank", {"query": "q", "documents": texts}).json()["results"]
+    assert by_index(results) == pytest.approx(expected)
