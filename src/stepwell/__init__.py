@@ -19,6 +19,7 @@ from stepwell.errors import (
     CorpusError,
     InputError,
     MissingExtraError,
+    OverloadedError,
     RemoteError,
     StageError,
     StepwellError,
@@ -30,6 +31,7 @@ from stepwell.trace import StageRecord, Trace
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
+    from stepwell.models.sharing import SharedScorer
     from stepwell.remote import RemoteReranker
     from stepwell.stages import (
         BM25,
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 _LATER = {
     "Corpus": "stepwell.corpus",
     "RemoteReranker": "stepwell.remote",
+    "SharedScorer": "stepwell.models.sharing",
     **dict.fromkeys(
         (
             "BM25",
@@ -96,11 +99,13 @@ __all__ = [
     "LateInteraction",
     "MinScore",
     "MissingExtraError",
+    "OverloadedError",
     "Parents",
     "Query",
     "RemoteError",
     "RemoteReranker",
     "Result",
+    "SharedScorer",
     "Source",
     "Stage",
     "StageError",
