@@ -75,6 +75,7 @@ class Served:
         words: What a faulty status says, in place of the request's own key.
         fault_of: What to do with a request by its body, in place of `faults`; None to behave.
         most: Requests that were under way at one time.
+        keep: Whether requests are remembered.
     """
 
     api: str
@@ -85,13 +86,14 @@ class Served:
     fault_of: Callable[[dict[str, Any]], Any] | None = None
     most: int = 0
     under_way: int = 0
+    keep: bool = True
     requests: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @contextmanager
-def serving(api: str, *faults: Any, **headers: str) -> Iterator[Served]:
+def serving(api: str, *faults: Any, port: int = 0, **headers: str) -> Iterator[Served]:
     told = Served(api, faults=list(faults), headers=headers)
     path, answer = ANSWERS[api]
 
@@ -101,8 +103,9 @@ def serving(api: str, *faults: Any, **headers: str) -> Iterator[Served]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with told.lock:
-                told.requests.append(body)
-                told.seen.append(dict(self.headers))
+                if told.keep:
+                    told.requests.append(body)
+                    told.seen.append(dict(self.headers))
                 told.under_way += 1
                 told.most = max(told.most, told.under_way)
                 fault = told.faults.pop(0) if told.faults else None
@@ -141,7 +144,7 @@ def serving(api: str, *faults: Any, **headers: str) -> Iterator[Served]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
