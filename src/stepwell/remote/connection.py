@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import threading
 from collections.abc import Callable, Coroutine
@@ -38,7 +37,6 @@ class Connection:
     """
 
     def __init__(self) -> None:
-        self.process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._client: httpx.AsyncClient | Exception
@@ -51,7 +49,7 @@ class Connection:
 
     def close(self, *, wait: bool = True) -> None:
         """End the thread and its sockets, as soon as what was submitted is done."""
-        if self.process != os.getpid() or self._loop.is_closed():
+        if self._loop.is_closed():
             return
         self._loop.call_soon_threadsafe(self._over.set)
         if wait:
