@@ -158,6 +158,24 @@ async def test_a_cancelled_one_asks_no_more() -> None:
         assert (await scorer.ascore(QUERY, TEXTS)).values.tolist() == pytest.approx(expected())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a signal to oneself")
+def test_an_interrupted_one_asks_no_more() -> None:
+    """Ctrl-C while an answer is waited for ends its requests too."""
+    with serving("tei") as server:
+
+        def interrupt(_: Any) -> float:
+            if len(server.requests) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return 0.2
+
+        server.fault_of = interrupt
+        scorer = RemoteReranker("tei", url=server.url, batch=1, concurrency=1)
+        with pytest.raises(KeyboardInterrupt):
+            scorer.score(QUERY, TEXTS)
+        scorer.close()  # waits for what is under way
+        assert len(server.requests) == 1
+
+
 def _works(scorer: RemoteReranker) -> bool:
     return all(
         scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected()) for _ in range(5)
