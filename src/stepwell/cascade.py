@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,6 +92,34 @@ class Cascade:
         from stepwell.stages.presets import default_stages
 
         return cls(default_stages(corpus, k=k))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, corpus: Corpus | None = None, *, stages: Iterable[Stage] = ()
+    ) -> Cascade:
+        """Read a cascade file, such as `save` and `stepwell tune` write; see `docs/tuning.md`.
+
+        Args:
+            path: A TOML file; it holds stages and options, and neither corpus nor weights nor keys.
+            corpus: What recall stages search.
+            stages: Those of your own that the file names.
+
+        Raises:
+            ConfigurationError: The file is missing, faulty or of another version.
+        """
+        from stepwell.stages.cascade_file import read_cascade
+
+        return read_cascade(path, corpus, stages=stages)
+
+    def save(self, path: str | Path) -> None:
+        """Write the stages and their options to a cascade file.
+
+        Raises:
+            ConfigurationError: A stage holds an object that a file cannot name.
+        """
+        from stepwell.stages.cascade_file import write_cascade
+
+        write_cascade(self, path)
 
     def __repr__(self) -> str:
         return f"Cascade({' > '.join(stage.name for stage in self.stages)})"

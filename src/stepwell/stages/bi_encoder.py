@@ -43,6 +43,7 @@ class BiEncoder:
             need_vectors(corpus, name)
         self.name = name
         self.k = check_k(k)
+        self.given = encoder
         self.blend = check_blend(blend)
         self.corpus = corpus
         self._passages = PassageVectors(corpus, encoder=encoder)

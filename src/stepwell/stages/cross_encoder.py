@@ -57,6 +57,7 @@ class CrossEncoder:
         self.k = check_k(k)
         self.depth = check_k(depth, what="depth")
         self.blend = check_blend(blend)
+        self.given, self.backend, self.cache, self.shared = model, backend, cache, shared
         own = model is None or isinstance(model, str)
         self.scorer = load_scorer(
             model,

@@ -67,6 +67,7 @@ class Guarded:
         if attempts > 1:
             import_extra("tenacity", extra="remote")
         self.stage, self.fallback, self.attempts = stage, fallback, attempts
+        self.failures, self.rest = failures, rest
         self.name = name or stage.name
         self._tried: Stage = stage if attempts == 1 else _Retried(stage, attempts)
         self.breaker = None if failures is None else Breaker(failures, rest)

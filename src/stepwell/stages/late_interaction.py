@@ -47,8 +47,10 @@ class LateInteraction:
     ) -> None:
         self.name = name
         self.k = check_k(k)
+        self.given = encoder
         self.blend = check_blend(blend)
         self.encoder = _token_encoder(encoder)
+        self.cache_bytes = cache_bytes
         self._cache = ContentCache(cache_bytes)
 
     def __repr__(self) -> str:

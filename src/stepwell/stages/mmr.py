@@ -44,6 +44,7 @@ class MMR:
             need_vectors(corpus, name)
         self.name = name
         self.k = check_k(k)
+        self.given = encoder
         self.weight = check_blend(weight)
         self.corpus = corpus
         self._passages = PassageVectors(corpus, encoder=encoder)
