@@ -1,4 +1,4 @@
-"""The command line: `stepwell index`, `search`, `serve`, `eval`, `demo`, `finetune`.
+"""The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -18,6 +18,7 @@ from stepwell.cli.demo import demo
 from stepwell.cli.evaluate import evaluate
 from stepwell.cli.finetune import finetune
 from stepwell.cli.index import index
+from stepwell.cli.mcp import mcp
 from stepwell.cli.search import search
 from stepwell.cli.serve import serve
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(index)
 app.command()(search)
 app.command()(serve)
+app.command()(mcp)
 app.command(name="eval")(evaluate)
 app.command()(demo)
 app.command()(finetune)
