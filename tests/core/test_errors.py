@@ -28,7 +28,7 @@ def test_each_error_is_also_the_builtin_a_caller_would_catch(error, builtin):
 
 def test_every_error_of_the_front_door_is_in_the_tree():
     errors = [getattr(stepwell, name) for name in stepwell.__all__ if name.endswith("Error")]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, StepwellError) for error in errors)
 
 
