@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,32 @@ class Command:
         return self.process.wait(timeout=60)
 
 
-@contextmanager
-def command(*args: object, **env: str) -> Iterator[Command]:
+SLOW = """
+import sys, time
+from stepwell.models import load_scorer
+from stepwell.server import Service
+from stepwell.server.running import bound, run, url_of
+
+def slow(query, passages):
+    time.sleep(0 if query == "warm" else float(query))
+    return [0.0] * len(passages)
+
+listening = bound("127.0.0.1", 0)
+print("at", url_of(listening), file=sys.stderr)
+run(Service(load_scorer(slow)), listening, drain=0.1)
+"""
+"""Serves a model that takes as many seconds as the query says."""
+
+
+def command(*args: object, **env: str) -> AbstractContextManager[Command]:
     """Run `stepwell serve` with these arguments on a free port, until it says where."""
-    words = [sys.executable, "-m", "stepwell", "serve", *map(str, args), "--port", "0"]
+    return process("-m", "stepwell", "serve", *args, "--port", "0", **env)
+
+
+@contextmanager
+def process(*args: object, **env: str) -> Iterator[Command]:
+    """Run Python with these arguments until it says where it listens."""
+    words = [sys.executable, *map(str, args)]
     process = subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "160", **env}
     )

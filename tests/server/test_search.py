@@ -46,7 +46,7 @@ def test_filter_and_blank(served: str) -> None:
         ({"query": "q", "filter": {"a": [1]}}, "a string, number, boolean or date"),
         ({"query": "q", "filter": "a"}, "filter: "),
         ({"query": "q", "k": 0}, "k: "),
-        ({"query": "q", "k": 101}, "k: at most 100, not 101"),
+        ({"query": "q", "k": 2.5}, "k: "),
         ({"query": "q", "k": "3"}, "k: "),
         ({"query": "q", "deadline_ms": 0}, "deadline_ms: "),
         ({"query": None}, "query: "),
@@ -64,7 +64,7 @@ def test_what_cannot_be_searched(served: str, body: Any, message: str) -> None:
 
 def test_a_deadline_that_is_over_degrades_the_answer(served: str) -> None:
     """Recall answers, what was to re-score it is skipped, and the answer says so."""
-    answer = post(served, "/search", {"query": "logs at night", "deadline_ms": 0.01}).json()
+    answer = post(served, "/search", {"query": "logs at night", "deadline_ms": 1}).json()
     assert answer["degraded"] is True
     assert answer["documents"]
     statuses = {each["name"]: each["status"] for each in answer["trace"]["stages"]}

@@ -65,7 +65,7 @@ def test_tei_truncate(served: str) -> None:
     asked = {"query": QUERY, "texts": ["the logs " * 3000]}
     assert post(served, "/rerank", asked).status_code == 200
     refused = post(served, "/rerank", {**asked, "truncate": False})
-    assert (refused.status_code, refused.json()["type"]) == (413, "too_large")
+    assert (refused.status_code, refused.json()["type"]) == (422, "too_large")
     assert "logs" not in refused.text
     assert post(served, "/rerank", {"query": "q", "texts": ["a"], "truncate": False}).is_success
 

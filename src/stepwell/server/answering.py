@@ -58,7 +58,7 @@ async def rank(service: Service, asked: TextsAsked) -> list[Rank]:
     made = await service.scored(asked.query, asked.texts)
     if asked.truncate is False and made.truncated:
         message = f"{made.truncated} texts are longer than the model reads; allow truncate"
-        raise Problem(413, "too_large", message)
+        raise Problem(422, "too_large", message)
     if asked.raw_scores:
         scores = made.values.astype(np.float64)
     else:

@@ -33,8 +33,8 @@ _WHY = {
     401: "The key is missing or wrong.",
     404: "The server has no corpus.",
     408: "The body took too long to arrive.",
-    413: "The body, a document, a query or the number of documents is too large.",
-    422: "The request is none that can be honoured.",
+    413: "The body is too large.",
+    422: "The request is none that can be honoured, or asks too much at once.",
     500: "Something went wrong that nobody foresaw; `id` is in the server's log.",
     503: "The model is being loaded, or there is too much work: ask again after `Retry-After`.",
 }

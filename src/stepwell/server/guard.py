@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from stepwell.remote.secret import Secret
-from stepwell.server.problems import Problem, answer_to
+from stepwell.server.problems import RETRY, Problem, answer_to
 from stepwell.server.service import Service
 
 OPEN = frozenset({"/health", "/ready"})
@@ -36,6 +36,9 @@ class GuardedRoute(APIRoute):
             asked.most = service.limits.body
             try:
                 response = await _answered(asked, handler, service)
+            except asyncio.CancelledError:
+                message = "the server ended before it could answer; ask another"
+                response = answer_to(Problem(503, "ending", message, headers=RETRY), self.path)
             except ClientDisconnect:
                 response = Response(status_code=GONE)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -9,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -26,6 +28,8 @@ FINISH = 30
 IDLE = 75
 """Seconds that an idle connection is kept: longer than clients keep theirs, so that they close it
 and never write to one that is just being closed here."""
+SETTLE = 0.3
+"""Seconds for the first request of a connection that was accepted last."""
 BACKLOG = 2048
 
 
@@ -127,7 +131,38 @@ class DrainingServer(uvicorn.Server):
             # Not where the signal is handled: that may be in the middle of another log line.
             log.info(state)
             self._was = state
-        late = self._ends is not None and time.monotonic() >= self._ends
-        if late or self._service.failure is not None:
+        over = self._ends is not None and time.monotonic() >= self._ends
+        if over or self._service.failure is not None:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing new and finish the rest, that which nobody has looked at yet included.
+
+        Uvicorn alone would reset connections that wait to be accepted, and close those whose
+        request is still on its way.
+        """
+        self._service.draining = True
+        late = [each for listening in sockets or () for each in _waiting(listening)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for each in late:
+            await loop.connect_accepted_socket(self._protocol, sock=each)
+        await asyncio.sleep(SETTLE)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that the system has accepted and this process has not."""
+    while True:
+        try:
+            yield listening.accept()[0]
+        except OSError:
+            return

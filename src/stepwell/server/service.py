@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from stepwell.cascade import Cascade
 from stepwell.corpus import Corpus
+from stepwell.errors import ConfigurationError
 from stepwell.models.loading import Backend, EncoderSpec, ScorerSpec
 from stepwell.models.protocols import PairScorer, PairScores
 from stepwell.remote.secret import Secret
@@ -34,6 +36,9 @@ class Service:
         key: What callers must send; None lets everybody ask.
         deadline: Seconds for a search that names no deadline.
 
+    Raises:
+        ConfigurationError: The deadline is not above 0.
+
     Attributes:
         draining: Whether it is about to end; requests are still answered.
         failure: What went wrong while the model was loaded.
@@ -49,6 +54,8 @@ class Service:
         key: Secret | None = None,
         deadline: float | None = None,
     ) -> None:
+        if deadline is not None and not 0 < deadline < math.inf:
+            raise ConfigurationError(f"deadline must be a number of seconds above 0: {deadline!r}")
         self.scorer = scorer
         self.corpus = corpus
         self.cascade = cascade
@@ -186,7 +193,7 @@ class Service:
             raise Problem(404, "no_corpus", message)
         self._check(query, ())
         if k > self.limits.k:
-            raise Problem(422, "invalid", f"k: at most {self.limits.k}, not {k}")
+            raise _too_large(f"k is {k}", self.limits.k)
         seconds = self.deadline if deadline is None else deadline
         return await self.cascade.asearch(query, k=k, filter=filter, deadline=seconds)
 
@@ -202,7 +209,7 @@ class Service:
 
 
 def _too_large(found: str, most: int) -> Problem:
-    return Problem(413, "too_large", f"{found}; this server takes {most} at most")
+    return Problem(422, "too_large", f"{found}; this server takes {most} at most")
 
 
 def _reading_with(scorer: PairScorer, stage: Stage) -> Stage:

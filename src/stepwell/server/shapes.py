@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -24,7 +25,15 @@ class Asked(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+def _whole(value: Any) -> Any:
+    """7.0 as 7: to JSON they are one number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Text = Annotated[str, AfterValidator(well_formed)]
+# The bound comes first, or it is none in the schema.
+Count = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Several = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 
 
 class TextDocument(Asked):
@@ -39,8 +48,8 @@ class RerankAsked(Asked):
     query: Text
     documents: list[Text | TextDocument]
     model: str | None = Field(default=None, description="Not read: the server has one model.")
-    top_n: int | None = Field(
-        default=None, ge=0, description="How many results, best first; all if absent or 0."
+    top_n: Count | None = Field(
+        default=None, description="How many results, best first; all if absent or 0."
     )
     return_documents: bool | None = Field(
         default=None, description="Whether each result has its document."
@@ -132,13 +141,13 @@ class SearchAsked(Asked):
     """A question to the corpus."""
 
     query: Text = Field(description="Blank finds nothing.")
-    k: int = Field(default=10, ge=1, description="How many documents at most.")
+    k: Several = Field(default=10, description="How many documents at most.")
     filter: Annotated[dict[str, Any], WithJsonSchema(FILTER)] | None = Field(
         default=None, description="Only documents whose metadata matches."
     )
     deadline_ms: float | None = Field(
         default=None,
-        gt=0,
+        ge=1,
         le=600_000,
         allow_inf_nan=False,
         description="Milliseconds for the search; what is not done by then makes it degraded.",
