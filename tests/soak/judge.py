@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import stepwell as sw
 from tests.soak.world import FILTERS, KS, World
 
@@ -67,6 +69,11 @@ class Judge:
             for query in world.questions(name)
             for at, wanted in enumerate(FILTERS)
         }
+        scorer = sw.CrossEncoder(cache=False).scorer
+        self._order = {
+            query: np.argsort(-scorer.score(query, self.brought).values, kind="stable").tolist()
+            for query in world.questions("served")
+        }
         assert all(len(each) for each in self._right.values()), "a question without an answer"
         assert not any(each.degraded for each in self._right.values())
 
@@ -100,6 +107,19 @@ class Judge:
             if abs(made - hit.score) > TOLERANCE:
                 return self.fault("wrong", f"{hit.id} has {made}, not {hit.score}: {where}")
         return None
+
+    @property
+    def brought(self) -> list[str]:
+        """Texts to be ranked by `stepwell serve`."""
+        return [document.text for document in self.world.documents[:6]]
+
+    def reranked(self, query: str, answer: dict[str, Any]) -> None:
+        """Judge an answer of the rerank API, in Cohere's shape."""
+        self.count("answered", "door: http rerank")
+        order = [each["index"] for each in answer["results"]]
+        scores = [each["relevance_score"] for each in answer["results"]]
+        if order != self._order[query] or scores != sorted(scores, reverse=True):
+            self.fault("wrong", f"{order} is not {self._order[query]}: http rerank {query!r}")
 
     def raised(self, door: str, ask: Ask, error: BaseException) -> None:
         """Judge an error: only a stage that must raise may, and only what was ordered."""

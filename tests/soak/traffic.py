@@ -182,7 +182,7 @@ class Awaiting(Caller):
 
 
 class OverHttp(Caller):
-    """Searches of `stepwell serve`."""
+    """Searches of `stepwell serve`, and its rerank API."""
 
     def __init__(self, judge: Judge, seed: str, url: str, *, pause: float) -> None:
         super().__init__(judge, seed, pause=pause)
@@ -194,14 +194,19 @@ class OverHttp(Caller):
 
     def step(self) -> None:
         ask = self.draw.ask("served")
-        body = {"query": ask.query, "k": ask.k, "filter": FILTERS[ask.filter]}
-        if ask.deadline is not None:
-            body["deadline_ms"] = ask.deadline * 1e3
         self.judge.count("asked")
-        answer = self.client.post("/search", json=body)
-        if answer.status_code == 200:
-            self.judge.answered("http", ask, seen_of_json(answer.json()))
-        elif answer.status_code in (429, 503):
-            self.judge.count("raised", "overloaded")
+        if self.draw.chance.random() < 0.3:
+            body = {"model": "any", "query": ask.query, "documents": self.judge.brought}
+            answer = self.client.post("/v2/rerank", json=body)
         else:
+            deadline = {} if ask.deadline is None else {"deadline_ms": ask.deadline * 1e3}
+            body = {"query": ask.query, "k": ask.k, "filter": FILTERS[ask.filter], **deadline}
+            answer = self.client.post("/search", json=body)
+        if answer.status_code in (429, 503):
+            self.judge.count("raised", "overloaded")
+        elif answer.status_code != 200:
             self.judge.raised("http", ask, RuntimeError(f"status {answer.status_code}"))
+        elif "results" in answer.json():
+            self.judge.reranked(ask.query, answer.json())
+        else:
+            self.judge.answered("http", ask, seen_of_json(answer.json()))
