@@ -52,7 +52,7 @@ class Instruments:
     def __init__(self, meter: metrics.Meter) -> None:
         self._histograms = {
             name: meter.create_histogram(
-                f"stepwell.{name}", unit, text, explicit_bucket_boundaries_advisory=bounds
+                f"stepwell.{name}", unit, text, explicit_bucket_boundaries_advisory=_floats(bounds)
             )
             for name, (unit, bounds, text) in HISTOGRAMS.items()
         }
@@ -78,7 +78,9 @@ class Instruments:
         if trace.deadline_ms is not None and trace.ms > trace.deadline_ms:
             self._counters["cascade.late"].add(1, own)
         self._stages(trace.records, own)
-        self._signals(result, own)
+        # Where a stage is missing, ranks and margins are another cascade's.
+        if not result.degraded:
+            self._signals(result, own)
 
     def failed(
         self, cascade: str, kind: type[BaseException], seconds: float, trace: Trace | None
@@ -126,6 +128,11 @@ def _all(records: Iterable[StageRecord]) -> Iterator[StageRecord]:
     for record in records:
         yield record
         yield from _all(record.children)
+
+
+def _floats(bounds: Iterable[float]) -> list[float]:
+    # Prometheus exposes them as they are, and from version 3 on reads "0" as "0.0".
+    return [float(bound) for bound in bounds]
 
 
 def _kept() -> bool:

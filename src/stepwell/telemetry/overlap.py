@@ -48,6 +48,8 @@ def rank_biased_overlap(
         raise InputError("an item comes twice in one order")
     if not a or not b:
         return float(len(a) == len(b))
+    if list(a) == list(b):
+        return 1.0  # the sum below rounds
     short, long = sorted((len(a), len(b)))
     # An item is in both from the deeper of its two ranks on.
     deeper = [max(rank, place[item]) for rank, item in enumerate(b, 1) if item in place]
