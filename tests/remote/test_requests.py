@@ -166,8 +166,9 @@ def test_a_server_that_finds_everything_too_long_is_asked_few_times() -> None:
     with serving("llama.cpp") as server:
         server.words = REFUSALS["llama.cpp"][1]
         server.fault_of = lambda _: 500
-        with pytest.raises(sw.RemoteError, match="too large to process"):
+        with pytest.raises(sw.RemoteError, match="too large to process") as e:
             RemoteReranker("llama.cpp", url=server.url).score(QUERY, ["x " * 50_000])
+        assert e.value.status == 500
         assert len(server.requests) < 10
 
 

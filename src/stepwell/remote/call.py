@@ -116,7 +116,8 @@ class Call:
             except TooLongError as refusal:
                 longest = max(map(len, texts)) // 2
                 if longest < SHORTEST:
-                    raise RemoteError(str(refusal), api=self.server.api, status=400) from None
+                    message, status = refusal.message, refusal.status
+                    raise RemoteError(message, api=self.server.api, status=status) from None
                 for at in part:
                     self.sent[at] = cut(self.sent[at], longest)
 

@@ -33,7 +33,16 @@ LARGEST = 64 * 2**20
 
 
 class TooLongError(Exception):
-    """The server refuses a request because a text in it has too many tokens."""
+    """The server refuses a request because a text in it has too many tokens.
+
+    Attributes:
+        message: What to say if no cut helps.
+        status: The server's.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.message, self.status = message, status
 
 
 class Server:
@@ -134,7 +143,7 @@ class Server:
     def _refuse(self, status: int, said: str, wait: float) -> None:
         message = f"{self.called} answered {status}{': ' + said if said else ''}"
         if status in (400, 413, 422, 500) and TOO_LONG.search(said):
-            raise TooLongError(message)
+            raise TooLongError(message, status=status)
         if status in TRY_AGAIN:
             raise Retryable(message, status=status, wait=wait)
         raise RemoteError(message, api=self.api, status=status)
