@@ -57,6 +57,26 @@ def test_a_record_counts_what_went_in_and_out():
     assert records[1].score.tolist() == [5, 4, 3, 2]
 
 
+def test_a_record_says_what_was_given_and_whether_it_was_scored():
+    """Of stages that ran, that failed and that were skipped; a stage that only cuts scores none."""
+    stages = [Recall(3), Fail(), MinScore(2.0), Score(number, name="late")]
+    records = Cascade(stages).search("q", deadline=1e-9).trace.records
+    assert [record.status for record in records] == ["ok", "skipped", "ok", "skipped"]
+    records = Cascade(stages).search("q").trace.records
+    given = [[], ["d0", "d1", "d2"], ["d0", "d1", "d2"], ["d0", "d1"]]
+    assert [record.given.tolist() for record in records] == given
+    assert [record.scored for record in records] == [True, False, False, True]
+
+
+def test_the_faults_are_the_records_that_make_it_degraded():
+    """Also those of stages inside others, and they alone."""
+    inner = Cascade([Fail(), Score(number)], name="inner")
+    trace = Cascade([Recall(3), inner, Score(number, name="last")]).search("q").trace
+    assert [fault.name for fault in trace.faults] == ["fail"]
+    assert trace.degraded
+    assert Cascade([Recall(3)]).search("q").trace.faults == ()
+
+
 def test_notes_go_to_the_trace_of_their_stage_alone():
     class Noting(Score):
         def run(self, candidates):

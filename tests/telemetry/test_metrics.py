@@ -157,6 +157,14 @@ def test_the_signals_are_recorded(sdk: Kept) -> None:
     assert sdk.total("stepwell.signal.judged", good=False) == 1
 
 
+def test_a_degraded_answer_gives_no_signals(sdk: Kept) -> None:
+    """Where the last stage was skipped, hits come from the ranks 1, 2, 3: that is no news."""
+    Cascade([Recall(), Score(RISING)]).search("q", deadline=1e-9)
+    assert sdk.total("stepwell.cascade.duration") == 1
+    for signal in ("overlap", "recall_rank", "margin"):
+        assert sdk.points(f"stepwell.signal.{signal}") == []
+
+
 def test_no_text_is_in_a_metric(sdk: Kept) -> None:
     """Nor an id, nor the message of an error."""
     Cascade([Recall(), Fail(), Score(RISING, remark=SECRET)]).search(SECRET)
