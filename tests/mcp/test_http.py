@@ -71,9 +71,10 @@ async def test_a_key_opens(serve: Serve, tmp_path: Path, way: str) -> None:
         keyed(KEY + "x"),
         {"Authorization": "Bearer"},
         {"Authorization": KEY},
+        {"Authorization": f"Basic {KEY}"},
         {"X-Api-Key": KEY},
     ],
-    ids=["none", "wrong", "longer", "empty", "no bearer", "another header"],
+    ids=["none", "wrong", "longer", "empty", "no bearer", "basic", "another header"],
 )
 def test_without_the_key_nothing_is_told(serve: Serve, headers: dict[str, str]) -> None:
     """401, whatever is asked, and not a word of the corpus."""

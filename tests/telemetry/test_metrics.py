@@ -139,6 +139,21 @@ def test_retries_and_the_breaker(sdk: Kept) -> None:
     assert sdk.total("stepwell.stage.degraded", stage_reason="StageError") == 2
 
 
+def test_a_breaker_that_opens_again_counts_again(sdk: Kept) -> None:
+    """Each try that might have closed it and failed: what is down shows as long as it is."""
+    guarded = Guarded(Fail(), failures=2, rest=0)
+    for _ in range(5):
+        Cascade([Recall(), guarded]).search("q")
+    assert sdk.total("stepwell.stage.breaker.opened", stage_name="fail") == 4
+
+
+def test_failures_beside_the_one_that_opened_it_do_not_count(sdk: Kept) -> None:
+    """Queries that were under way when it opened fail as well, and open nothing."""
+    breaker = Guarded(Fail(), failures=2, rest=60).breaker
+    assert breaker is not None
+    assert [breaker.heard(failed=True) for _ in range(4)] == [False, True, False, False]
+
+
 def test_the_signals_are_recorded(sdk: Kept) -> None:
     """Overlap by stage, a rank for each hit, the margin; and a verdict where a least is set."""
     cascade = Cascade([Recall(), Score(RISING)])

@@ -22,6 +22,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._failed = 0
         self._closed_at = 0.0
+        self._trying = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Breaker, (self.failures, self.rest)
@@ -35,16 +36,18 @@ class Breaker:
             if now < self._closed_at:
                 return False
             self._closed_at = now + self.rest
+            self._trying = True
             return True
 
     def heard(self, *, failed: bool) -> bool:
         """Tell what came of a try.
 
         Returns:
-            Whether this one opened it.
+            Whether this one opened it, or left it open when it might have closed.
         """
         with self._lock:
             self._failed = self._failed + 1 if failed else 0
+            tried, self._trying = self._trying, False
             if self._failed >= self.failures:
                 self._closed_at = time.monotonic() + self.rest
-            return self._failed == self.failures
+            return self._failed == self.failures or (self._failed > self.failures and tried)
