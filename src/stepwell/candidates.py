@@ -176,16 +176,8 @@ class Candidates:
         Raises:
             ConfigurationError: The blend is outside 0 to 1.
         """
-        check_blend(blend)
         raw = np.array(values, dtype=np.float64)
-        done = np.flatnonzero(~np.isnan(raw))
-        left = np.flatnonzero(np.isnan(raw))
-        new = raw[done]
-        if blend < 1.0:
-            new = (1.0 - blend) * min_max(self.score[done]) + blend * min_max(new)
-        best = np.argsort(-new, kind="stable")
-        order = np.concatenate([done[best], left])
-        score = np.concatenate([new[best], below(self.score[left], new)])
+        order, score = blended(self.score, raw, check_blend(blend))
         columns = {**self.scores, name: _frozen(raw)}
         return replace(self, scores=columns).reordered(order, score)
 
@@ -245,6 +237,27 @@ class Candidates:
         )
         rest = self.reordered(kept, self.score[kept])
         return replace(rest, dropped=(*self.dropped, dropped))
+
+
+def blended(score: Scores, values: Scores, blend: float) -> tuple[NDArray[np.intp], Scores]:
+    """The order and the score that `Candidates.scored` gives, from arrays alone.
+
+    Args:
+        score: (n,) the score so far, never increasing.
+        values: (n,) the new ones, NaN where not scored.
+        blend: Weight of the new ones, 0 to 1.
+
+    Returns:
+        (n,) positions, best first, and (n,) their score.
+    """
+    done = np.flatnonzero(~np.isnan(values))
+    left = np.flatnonzero(np.isnan(values))
+    new = values[done]
+    if blend < 1.0:
+        new = (1.0 - blend) * min_max(score[done]) + blend * min_max(new)
+    best = np.argsort(-new, kind="stable")
+    order = np.concatenate([done[best], left])
+    return order, np.concatenate([new[best], below(score[left], new)])
 
 
 def min_max(values: ArrayLike) -> Scores:

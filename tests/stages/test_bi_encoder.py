@@ -213,3 +213,17 @@ def test_what_comes_from_elsewhere_takes_the_corpuss_vector_of_the_same_text():
         after = BiEncoder(corpus, blend=1.0).run(Candidates.of("office cat", brought))
     assert encoder.passages == ["a newer text"]
     assert after.ids.tolist() == ["cat", "logs"]
+
+
+def test_a_cosine_is_the_same_whatever_else_is_in_the_set():
+    """To the last bit: what was recorded once can be replayed for any part of it."""
+    rng = np.random.default_rng(0)
+    documents = [Document(str(at), " ".join(map(str, rng.integers(0, 50, 9)))) for at in range(90)]
+    with Corpus.temporary(encoder=WordEncoder()) as corpus:
+        corpus.add(documents)
+        stage = BiEncoder(corpus, k=None, blend=1.0)
+        whole = stage.run(Candidates.of("3 1 4 15 9 2", documents))
+        known = dict(zip(whole.ids, whole.scores["bi-encoder"]))
+        for n in (1, 2, 3, 5, 50, 89):
+            some = stage.run(Candidates.of("3 1 4 15 9 2", documents[-n:]))
+            assert [known[id] for id in some.ids] == some.scores["bi-encoder"].tolist()

@@ -121,7 +121,9 @@ class PassageVectors:
     ) -> Candidates:
         """The candidates by the cosine of their vector with the query's."""
         stop = stop_at(candidates.deadline)
-        values = (self.of(candidates, stop=stop) @ query).astype(np.float64)
+        # Not `@`: its last bit depends on the row's place, so on which others are in the set.
+        cosines = np.einsum("nd,d->n", self.of(candidates, stop=stop), query)
+        values = cosines.astype(np.float64)
         return candidates.scored(name, values, blend=blend).noted(**late(values, candidates, stop))
 
 
