@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import socket
@@ -55,6 +56,18 @@ def test_a_large_body_is_refused_before_it_is_kept(
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     answer = httpx.post(f"{locked}/search", content=content, headers=headers, timeout=60)
     assert told(answer) == (413, "too_large")
+
+
+@pytest.mark.parametrize(("sent", "status"), [("Bearer wrong", 401), ("Bearer {key}", 413)])
+def test_a_client_that_sends_all_before_it_reads(
+    locked: str, key: str, sent: str, status: int
+) -> None:
+    """It is answered when it is refused early, too, and sees no broken connection."""
+    connection = http.client.HTTPConnection(locked.removeprefix("http://"), timeout=60)
+    headers = {"Authorization": sent.format(key=key), "Content-Type": "application/json"}
+    connection.request("POST", "/search", b"x" * 20_000_000, headers)
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 @pytest.mark.parametrize(

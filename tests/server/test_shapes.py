@@ -90,6 +90,14 @@ def test_half_a_character(served: str) -> None:
     assert answer.json()["results"][0]["document"] == {"text": "a ?"}
 
 
+def test_the_embedded_models_probabilities_mean_something(served: str) -> None:
+    """What answers the question is likelier than not, what does not is unlikely."""
+    answer = post(served, "/v2/rerank", {"query": QUERY, "documents": TEXTS}).json()
+    scores = by_index(answer["results"])
+    assert 0.5 < scores[1] < 0.99
+    assert scores[0] < 0.1
+
+
 def test_nothing_to_rank(served: str) -> None:
     """No documents give no results; a blank query and a blank document are scored."""
     for path, name in (("/v2/rerank", "documents"), ("/rerank", "texts")):

@@ -43,7 +43,6 @@ class GuardedRoute(APIRoute):
                 response = Response(status_code=GONE)
             except Exception as error:
                 response = answer_to(error, self.path)
-                await asked.discard()
             if service.draining:
                 # The caller's next request should find another server.
                 response.headers["Connection"] = "close"
@@ -113,24 +112,6 @@ class Bounded(Request):
     def _too_large(self) -> Problem:
         message = f"the body is too large; this server takes {self.most} bytes at most"
         return Problem(413, "too_large", message)
-
-    async def discard(self) -> None:
-        """Read what is left of the body, within reason.
-
-        A client that is still sending when the connection ends may never see why.
-        """
-        if hasattr(self, "_body") or self.method != "POST":
-            return
-        left = 4 * self.most
-        try:
-            async with asyncio.timeout(SENDING / 10):
-                while left > 0:
-                    message = await self.receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        return
-        except TimeoutError:
-            return
 
 
 async def _unless_gone(
