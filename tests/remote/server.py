@@ -146,6 +146,7 @@ def serving(api: str, *faults: Any, port: int = 0, **headers: str) -> Iterator[S
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client gave up
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     told.url = f"http://127.0.0.1:{server.server_port}"
