@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from blockbuster import blockbuster_ctx
 
 import stepwell as sw
 from stepwell.models import load_scorer
 from stepwell.server import Service
-from tests.server.serving import QUERY, post, running
+from tests.server.serving import QUERY, TEXTS, post, running
 
 
 def test_search_is_the_cascade(served: str, pages: Path) -> None:
@@ -110,3 +112,16 @@ def test_search_and_rerank_share_the_model(pages: Path) -> None:
         assert all(each["scores"]["cross-encoder"] == len(each["text"]) for each in found)
         ranks = post(url, "/rerank", {"query": "q", "texts": ["abc"], "raw_scores": True}).json()
         assert ranks == [{"index": 0, "score": 3.0}]
+
+
+def test_nothing_blocks_the_loop(pages: Path) -> None:
+    """No request reads a file, waits for a lock or sleeps where others are answered."""
+    with blockbuster_ctx(), running(Service.open(pages)) as url:
+        for path, body in (
+            ("/search", {"query": QUERY, "filter": {"team": "sre"}}),
+            ("/v2/rerank", {"query": QUERY, "documents": TEXTS}),
+            ("/rerank", {"query": QUERY, "texts": TEXTS}),
+            ("/search", {"query": QUERY, "filter": {"$no": 1}}),
+        ):
+            assert post(url, path, body).status_code == (422 if "$no" in str(body) else 200), path
+        assert httpx.get(f"{url}/metrics").is_success
