@@ -116,4 +116,5 @@ def test_a_model_that_cannot_be_loaded_ends_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "the model could not be loaded: CorpusError"
     assert done.stderr.splitlines()[-1].endswith("CorpusError: the weights are damaged")

@@ -19,7 +19,7 @@ from stepwell.models.protocols import PairScorer, PairScores
 from stepwell.remote.secret import Secret
 from stepwell.result import Result
 from stepwell.server.limits import Limits
-from stepwell.server.problems import RETRY, Problem
+from stepwell.server.problems import RETRY, Problem, log
 from stepwell.stage import Stage
 from stepwell.stages import CrossEncoder
 from stepwell.stages.presets import DEFAULT, RESCORE, preset
@@ -126,6 +126,7 @@ class Service:
             if self.cascade is not None:
                 await self.cascade.asearch("warm up", k=1)
         except Exception as error:
+            log.error("the model could not be loaded: %s", type(error).__name__)
             self.failure = error
         else:
             self._loaded = True
