@@ -310,7 +310,8 @@ class Cascade:
                 record = record_of(
                     stage.name, position, candidates, after, outcome.ms, decides=decides
                 )
-                records.append(replace(record, budget_ms=_ms(budget)))
+                record = replace(record, budget_ms=_ms(budget), settings=_settings(stage))
+                records.append(record)
             candidates = replace(_passed_on(stage, after), deadline=candidates.deadline)
         return candidates, records
 
@@ -364,6 +365,12 @@ def _nothing_recalled(stage: Stage, candidates: Candidates, records: list[StageR
 def _within(candidates: Candidates, budget: float | None) -> Candidates:
     """The candidates as a stage is given them that may spend this many seconds."""
     return candidates if budget is None else replace(candidates, deadline=time.monotonic() + budget)
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """What a reader of the trace may want to turn."""
+    found = ((name, getattr(stage, name, None)) for name in ("k", "depth", "blend"))
+    return {name: value for name, value in found if isinstance(value, (int, float))}
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,22 @@ class Result:
             "hits": [hit.to_dict() for hit in self.hits],
             "trace": self.trace.to_dict(),
         }
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The query as one page of HTML, with question and passages; see `Trace.to_html`.
+
+        Args:
+            path: Also written there.
+        """
+        from stepwell.page import page_of, view_of, written
+
+        view = view_of(self.trace, query=self.query.text, documents=self.documents)
+        return written(page_of(view), path)
+
+    def _repr_html_(self) -> str:
+        from stepwell.page import framed
+
+        return framed(self.to_html())
 
 
 def hits_of(

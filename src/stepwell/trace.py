@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,8 @@ class StageRecord:
         budget_ms: Milliseconds that it might take; None without a deadline.
         given: (n_in,) what it was given, in order.
         scored: Whether it added scores, its own or those of a stage inside it.
+        own: (n_out,) float64 its own scores before any blend, NaN where it gave none.
+        settings: What it was set to, of "k", "depth" and "blend".
     """
 
     name: str
@@ -55,6 +58,8 @@ class StageRecord:
     budget_ms: float | None = None
     given: Ids = field(default_factory=lambda: np.empty(0, dtype=object), repr=False)
     scored: bool = False
+    own: Scores = field(default_factory=lambda: np.empty(0), repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def degraded(self) -> bool:
@@ -174,6 +179,25 @@ class Trace:
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The query as one page of HTML, with no outside script; by id, with no text.
+
+        What each stage did with every candidate, times against the deadline, why a document is
+        missing, and sliders that compute other depths and blends from the recorded scores.
+        `Result.to_html` shows question and passages too.
+
+        Args:
+            path: Also written there.
+        """
+        from stepwell.page import page_of, view_of, written
+
+        return written(page_of(view_of(self)), path)
+
+    def _repr_html_(self) -> str:
+        from stepwell.page import framed
+
+        return framed(self.to_html())
+
     def why(self, id: str) -> Why:
         """What became of a document: which stage dropped it, at which rank, and why.
 
@@ -235,6 +259,7 @@ def record_of(
         children=after.children,
         given=before.ids,
         scored=not after.scores.keys() <= before.scores.keys(),
+        own=after.scores.get(name, np.full(len(after), np.nan)),
     )
 
 
