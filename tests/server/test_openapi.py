@@ -35,7 +35,7 @@ def test_description_has_the_limits(locked: str, key: str) -> None:
 def test_schemathesis_finds_nothing(locked: str, key: str, tmp_path: Path) -> None:
     """Requests made from the description, right and wrong ones, are answered as it says."""
     words = ["--checks", "all", "--max-examples", "25", "--seed", "9", "--workers", "2"]
-    words += ["--header", f"Authorization: Bearer {key}", "--wait-for-schema", "5"]
+    words += ["--header", f"Authorization: Bearer {key}", "--request-timeout", "60"]
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"{locked}/openapi.json", *words],
         capture_output=True,
