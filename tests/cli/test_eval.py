@@ -94,5 +94,5 @@ def test_a_run_from_elsewhere(run, beir: Path, tmp_path: Path) -> None:
     said = run("eval", "--run", tmp_path / "run.trec", "--qrels", beir / "qrels/test.tsv", "--json")
     assert said.json["measures"]["MRR@10"] == 0.5
     assert said.json["stages"] == []
-    assert said.json["latency_ms"] == {"p50": None, "p95": None}
+    assert said.json["latency_ms"] == {"p50": None, "p95": None, "p99": None}
     assert (said.json["dataset"], said.json["preset"]) == ("test", None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stepwell.cascade import Cascade
+from stepwell.cli.measuring import Named, bench, chosen, remark, writable, write
 from stepwell.cli.tables import show_report
 from stepwell.cli.terminal import (
     AsJson,
@@ -16,48 +17,64 @@ from stepwell.cli.terminal import (
     Encoder,
     encoder_named,
     print_json,
-    progress,
     reported,
-    say,
     stdout,
 )
-from stepwell.corpus import Corpus
 from stepwell.errors import InputError, import_extra
-from stepwell.evaluate import (
-    Dataset,
-    Report,
-    evaluate_run,
-    read_qrels,
-    read_run,
-)
-from stepwell.evaluate import evaluate as evaluate_cascade
-from stepwell.ingest import read_beir
-from stepwell.ingest.beir import corpus_file
-from stepwell.ingest.cache import cached_corpus, fill
-from stepwell.models import load_encoder
-from stepwell.stages.presets import DEFAULT, preset
+from stepwell.evaluate import MEASURES, Report, evaluate_run, find_dataset, read_qrels, read_run
+from stepwell.evaluate.markdown import report_markdown
+from stepwell.evaluate.measures import parsed
+from stepwell.evaluate.page import report_page
+from stepwell.stages.presets import DEFAULT
 
 
 def evaluate(
     dataset: Annotated[
-        Path | None, typer.Argument(metavar="[DATASET]", help="A folder in the BEIR layout.")
+        str | None,
+        typer.Argument(
+            metavar="[DATASET]", help="A folder in the BEIR layout, or a name of ir_datasets."
+        ),
     ] = None,
     preset_name: Annotated[
-        str,
-        typer.Option("--preset", help="bm25, dense, hybrid, two-stage, classic or three-stage."),
-    ] = DEFAULT,
-    split: Annotated[str, typer.Option(help="Which qrels/SPLIT.tsv.")] = "test",
+        str | None,
+        typer.Option(
+            "--preset",
+            help="bm25, dense, hybrid, two-stage, classic or three-stage (the default).",
+        ),
+    ] = None,
+    cascade: Annotated[
+        Path | None, typer.Option("--cascade", help="A cascade file (TOML), instead of a preset.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a folder: which qrels/SPLIT.tsv.")] = "test",
     queries: Annotated[
         int | None, typer.Option(help="How many queries, drawn at random; all by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw and of the bootstrap.")] = 0,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure", help="Any of ir-measures, such as nDCG@10 or R@1000; may be repeated."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="A preset, a cascade file or a TREC run, to compare with."),
+    ] = None,
+    funnel: Annotated[
+        bool, typer.Option("--funnel", help="Show where quality is lost, stage by stage.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the draw, the bootstrap and the test.")] = 0,
     corpus: Annotated[
         Path | None, typer.Option(help="A corpus that holds the data set already.")
     ] = None,
     encoder: Encoder = "embedded",
     analyzer: Annotated[str, typer.Option(help="A language, plain or code.")] = "english",
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Whether the index is kept for the next run.")
+        bool,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Whether the index is kept for the next run, and the answers until they are "
+            "complete.",
+        ),
     ] = True,
     run: Annotated[
         Path | None, typer.Option("--run", help="A run in TREC's form, instead of a data set.")
@@ -65,94 +82,89 @@ def evaluate(
     qrels: Annotated[
         Path | None, typer.Option(help="With --run: judgements in BEIR's or TREC's form.")
     ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write it as one page with plots here.")
+    ] = None,
+    queries_out: Annotated[
+        Path | None, typer.Option(help="Also write the values of each query here, as JSON lines.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Measure a cascade on a data set, stage by stage, or a run that was made elsewhere.
 
-    nDCG@10, MRR@10 and R@100 by ir-measures, each with a 95% interval.
+    nDCG@10, MRR@10 and R@100 by ir-measures, or what --measure names, each with a 95% interval.
+    A run that was interrupted goes on where it was.
     """
     with reported(debug=debug, as_json=as_json):
         import_extra("ir_measures", extra="eval")  # what is missing is said before indexing
+        names = list(parsed(measures or MEASURES))  # as is an unknown name
+        writable(markdown, html, queries_out)
+        if preset_name is not None and cascade is not None:
+            raise InputError("--preset and --cascade exclude each other")
+        system = Named.of(str(cascade or preset_name or DEFAULT))
+        if not system.is_cascade:
+            raise InputError(f"{system.name} is no cascade; a run goes to --run")
+        other = None if baseline is None else Named.of(baseline)
         if run is not None or qrels is not None:
-            report = _of_run(dataset, run, qrels, seed)
+            report = _of_run(dataset, run, qrels, other, names, seed)
         else:
-            preset(preset_name)  # as is an unknown name
-            chosen = _chosen(dataset, split, queries, seed)
-            name = None if preset_name == "bm25" else encoder_named(encoder)
-            with _opened(_folder(dataset), corpus, name, analyzer, cache) as opened:
-                _check_judged(chosen, opened)
-                cascade = Cascade(preset(preset_name, opened))
-                with progress("asked") as asked:
-                    report = evaluate_cascade(
-                        cascade,
-                        chosen,
-                        preset=preset_name,
-                        seed=seed,
-                        progress=lambda done: asked(done, len(chosen.queries)),
-                    )
-    _show(report, as_json=as_json)
+            asked = chosen(find_dataset(_named(dataset), split=split), queries, seed)
+            with bench(
+                asked,
+                [each for each in (system, other) if each],
+                corpus=corpus,
+                measures=names,
+                encoder_name=encoder_named(encoder),
+                analyzer=analyzer,
+                cache=cache,
+                seed=seed,
+                funnel=funnel,
+            ) as at:
+                before = None if other is None else at.measured(other)
+                report = at.measured(system, baseline=before, funnel=funnel)
+        write(markdown, lambda: report_markdown(report))
+        write(html, lambda: report_page(report))
+        write(queries_out, lambda: "".join(json.dumps(row) + "\n" for row in report.by_query()))
+    remark([report], left_out=as_json)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_report(stdout(), report)
 
 
-def _of_run(dataset: Path | None, run: Path | None, qrels: Path | None, seed: int) -> Report:
+def _of_run(
+    dataset: str | None,
+    run: Path | None,
+    qrels: Path | None,
+    other: Named | None,
+    names: list[str],
+    seed: int,
+) -> Report:
     if run is None or qrels is None or dataset is not None:
         raise InputError("--run FILE and --qrels FILE go together, and take no DATASET")
-    return evaluate_run(read_run(run), read_qrels(qrels), dataset=qrels.stem, seed=seed)
+    if other is not None and other.is_cascade:
+        raise InputError("a run has another run for its --baseline, not a cascade")
+    judged = read_qrels(qrels)
 
-
-def _folder(dataset: Path | None) -> Path:
-    if dataset is None:
-        raise InputError("name a DATASET folder, or a run with --run FILE --qrels FILE")
-    return dataset
-
-
-def _chosen(dataset: Path | None, split: str, queries: int | None, seed: int) -> Dataset:
-    chosen = Dataset.load(_folder(dataset), split=split)
-    return chosen if queries is None else chosen.sample(queries, seed=seed)
-
-
-def _opened(
-    dataset: Path, corpus: Path | None, encoder_name: str | None, analyzer: str, cache: bool
-) -> Corpus:
-    if corpus is not None:
-        return Corpus.open(corpus, encoder=encoder_name, create=False)
-    file = corpus_file(dataset)
-    if file is None:
-        raise InputError(f"{dataset} has no corpus.jsonl or corpus.jsonl.gz")
-    encoder = None if encoder_name is None else load_encoder(encoder_name)
-    with progress("indexed") as indexed:
-        if cache:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            return cached_corpus(
-                dataset.resolve().name,
-                lambda: read_beir(dataset),
-                key=(str(file.resolve()), content),
-                encoder=encoder,
-                analyzer=analyzer,
-                progress=indexed,
-            )
-        made = Corpus.temporary(encoder=encoder, analyzer=analyzer)
-        fill(made, read_beir(dataset), progress=indexed)
-        return made
-
-
-def _check_judged(chosen: Dataset, corpus: Corpus) -> None:
-    """Say how many judged documents the corpus lacks: they count as not found."""
-    judged = {id for grades in chosen.qrels.values() for id in grades}
-    lacking = sum(id not in corpus for id in judged)
-    if judged and lacking == len(judged):
-        raise InputError(
-            f"none of the {len(judged)} documents judged in {chosen.name} is in {corpus.path}; "
-            "measure the corpus that was made from the data set, or leave --corpus out"
+    def measured(file: Path, baseline: Report | None = None) -> Report:
+        return evaluate_run(
+            read_run(file),
+            judged,
+            dataset=qrels.stem,
+            measures=names,
+            baseline=baseline,
+            seed=seed,
         )
-    if lacking:
-        say(f"{lacking} of {len(judged)} judged documents are not indexed: counted as not found")
+
+    before = None if other is None else measured(Path(other.name))
+    return measured(run, before and replace(before, preset=other.title if other else None))
 
 
-def _show(report: Report, *, as_json: bool) -> None:
-    if not as_json:
-        show_report(stdout(), report)
-        return
-    if report.left_out:
-        say(f"{report.left_out} queries left out that nobody judged")
-    print_json(report.to_dict())
+def _named(dataset: str | None) -> str:
+    if dataset is None:
+        raise InputError(
+            "name a DATASET folder, a name of ir_datasets, or a run with --run FILE --qrels FILE"
+        )
+    return dataset

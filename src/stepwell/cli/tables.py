@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepwell.evaluate.report import Report
+from stepwell.evaluate.sheets import Sheet, head, latency, sheets
 from stepwell.result import Hit
 from stepwell.trace import Trace
 
@@ -43,31 +44,25 @@ def trace_table(trace: Trace) -> Table:
 
 
 def show_report(console: Console, report: Report) -> None:
-    """The measures with their intervals, a row a stage, and the time a query took."""
-    asked = f"{report.queries} queries"
-    if report.left_out:
-        asked += f", {report.left_out} left out that nobody judged"
-    title = ", ".join(part for part in (report.dataset, report.preset, asked) if part)
-    console.print(Text(title, style="bold"))
-    measures = _table("measure", ("mean", "right"), ("95% interval", "right"))
-    for name, mean in report.measures.items():
-        low, high = report.interval95[name]
-        _row(measures, [name, f"{mean:.4f}", f"{low:.4f} to {high:.4f}"])
-    console.print(measures)
-    if report.stages:
-        console.print(_stages_table(report))
+    """The measures with their intervals, a row a stage, where quality is lost, and the time."""
+    console.print(Text(head(report), style="bold"))
+    show_sheets(console, sheets(report))
     if report.latency_ms["p50"] is not None:
-        p50, p95 = report.latency_ms["p50"], report.latency_ms["p95"]
-        console.print(Text(f"a query takes {p50:.1f} ms, {p95:.1f} ms at the 95th percentile"))
+        console.print(Text(latency(report)))
 
 
-def _stages_table(report: Report) -> Table:
-    numbers = ("in", "out", "recall", "nDCG@10", "ms p50", "ms p95")
-    table = _table("stage", *((name, "right") for name in numbers), "status")
-    for row in report.stages:
-        counts = [f"{row.n_in:g}", f"{row.n_out:g}", f"{row.recall:.4f}", f"{row.ndcg:.4f}"]
-        _row(table, [row.name, *counts, f"{row.ms_p50:.1f}", f"{row.ms_p95:.1f}", row.status])
-    return table
+def show_sheets(console: Console, found: Iterable[Sheet]) -> None:
+    """Tables with their titles and notes."""
+    for sheet in found:
+        if sheet.title:
+            console.print(Text(sheet.title, style="bold"))
+        left = (sheet.columns[0], *sheet.words)
+        table = _table(*(name if name in left else (name, "right") for name in sheet.columns))
+        for row in sheet.rows:
+            _row(table, row)
+        console.print(table)
+        if sheet.note:
+            console.print(Text(sheet.note, style="dim"), soft_wrap=True)
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:

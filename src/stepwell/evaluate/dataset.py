@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from stepwell.errors import InputError
 from stepwell.evaluate.judged import Qrels, read_qrels
-from stepwell.ingest.beir import queries_file, read_queries
+from stepwell.ingest.beir import corpus_file, queries_file, read_beir, read_queries
+from stepwell.ingest.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The documents of a data set, which may be more than fit in memory.
+
+    Attributes:
+        read: Reads them, as a stream that can be gone through again.
+        key: Calls for reading them through once; the same for the same documents.
+    """
+
+    read: Callable[[], Reading]
+    key: Callable[[], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +33,22 @@ class Dataset:
     """Judged questions.
 
     Attributes:
-        name: Name of the folder.
+        name: Name of the folder, or of the set in `ir_datasets`.
         queries: Text by id, in the file's order; each has a judged document.
         qrels: Grades by query and document, of these queries.
-        left_out: Queries in the folder that have no judged document in this split.
+        left_out: Queries that have no judged document in this split.
+        no_relevant: Queries left out because no judged document of theirs is relevant.
+        unasked: Judged queries that are in the judgements only, without a text.
+        documents: What is searched; None where only the questions are known.
     """
 
     name: str
     queries: dict[str, str]
     qrels: Qrels
     left_out: int = 0
+    no_relevant: int = 0
+    unasked: int = 0
+    documents: Documents | None = None
 
     @classmethod
     def load(cls, path: Path | str, *, split: str = "test") -> Dataset:
@@ -45,15 +68,46 @@ class Dataset:
             raise InputError(
                 f"{folder} has no split {split!r}; there are {', '.join(splits(folder)) or 'none'}"
             )
-        queries, qrels = read_queries(file), read_qrels(judgements)
+        return cls.of(
+            folder.resolve().name,
+            read_queries(file),
+            read_qrels(judgements),
+            where=f"{judgements} judges none of the queries in {file}",
+            documents=Documents(lambda: read_beir(folder), lambda: _content(folder)),
+        )
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        queries: dict[str, str],
+        qrels: Qrels,
+        *,
+        where: str = "",
+        documents: Documents | None = None,
+    ) -> Dataset:
+        """Make a data set of queries and judgements that need not fit.
+
+        Args:
+            name: What reports call it.
+            queries: Text by id.
+            qrels: Grades by query and document.
+            where: What the error says when nothing fits.
+            documents: What is searched.
+
+        Raises:
+            InputError: No query is judged.
+        """
         judged = {id: text for id, text in queries.items() if id in qrels}
         if not judged:
-            raise InputError(f"{judgements} judges none of the queries in {file}")
+            raise InputError(where or f"the judgements of {name} are of none of its queries")
         return cls(
-            name=folder.resolve().name,
+            name=name,
             queries=judged,
             qrels={id: qrels[id] for id in judged},
             left_out=len(queries) - len(judged),
+            unasked=len(qrels.keys() - queries.keys()),
+            documents=documents,
         )
 
     def sample(self, n: int, *, seed: int = 0) -> Dataset:
@@ -67,10 +121,45 @@ class Dataset:
         if n >= len(self.queries):
             return self
         drawn = set(random.Random(seed).sample(list(self.queries), n))
-        kept = {id: text for id, text in self.queries.items() if id in drawn}
-        return replace(self, queries=kept, qrels={id: self.qrels[id] for id in kept})
+        return self._only(drawn)
+
+    def answerable(self) -> Dataset:
+        """The queries that have a relevant document: for any other, no answer is right.
+
+        Raises:
+            InputError: None has one.
+        """
+        kept = {id for id, grades in self.qrels.items() if any(g > 0 for g in grades.values())}
+        if not kept:
+            raise InputError(
+                f"no query of {self.name} has a relevant document (a grade above 0): there is "
+                "nothing to measure"
+            )
+        left = replace(self._only(kept), no_relevant=len(self.qrels) - len(kept))
+        return self if len(kept) == len(self.qrels) else left
+
+    def digest(self) -> str:
+        """A hash of the questions and judgements."""
+        content = json.dumps([self.queries, self.qrels], sort_keys=True)
+        return sha256(content.encode("utf-8", "replace")).hexdigest()
+
+    def _only(self, ids: set[str]) -> Dataset:
+        queries = {id: text for id, text in self.queries.items() if id in ids}
+        return replace(self, queries=queries, qrels={id: self.qrels[id] for id in queries})
 
 
 def splits(path: Path | str) -> list[str]:
     """The names of a folder's splits."""
     return sorted(file.stem for file in (Path(path) / "qrels").glob("*.tsv"))
+
+
+def _content(folder: Path) -> tuple[str, ...]:
+    """The path and the hash of a folder's documents, read as a stream."""
+    file = corpus_file(folder)
+    if file is None:
+        raise InputError(f"{folder} has no corpus.jsonl or corpus.jsonl.gz")
+    try:
+        with file.open("rb") as stream:
+            return str(file.resolve()), file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error

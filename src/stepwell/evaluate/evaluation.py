@@ -1,99 +1,169 @@
-"""Ask a cascade every question of a data set, and measure the answers and each stage."""
+"""Measure a system on a data set: the answers, each stage, and where quality is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from stepwell.cascade import Cascade
 from stepwell.errors import InputError
+from stepwell.evaluate.asked import Asked, Step
+from stepwell.evaluate.asking import ask_all, corpus_of
 from stepwell.evaluate.dataset import Dataset
+from stepwell.evaluate.funnel import Funnel, funnel, mean, stage_ndcg
 from stepwell.evaluate.judged import Qrels, Run
-from stepwell.evaluate.measures import Values, as_run, interval95, measure, recall
-from stepwell.evaluate.report import Report, StageRow
-from stepwell.trace import StageRecord, Status
+from stepwell.evaluate.measures import (
+    DEPTH,
+    MEASURES,
+    as_run,
+    depth_of,
+    interval95,
+    measure,
+    parsed,
+    recall,
+)
+from stepwell.evaluate.report import Baseline, Report, StageRow, percentiles
+from stepwell.evaluate.significance import differences
+from stepwell.evaluate.systems import System
+from stepwell.evaluate.tuned import first_stage, tuned
+from stepwell.trace import Status
 
-DEPTH = 100
-_TOP = 10
 _WORST_FIRST: tuple[Status, ...] = ("failed", "skipped", "partial", "idle", "ok")
 
 
 def evaluate(
-    cascade: Cascade,
+    system: System,
     dataset: Dataset,
     *,
+    measures: Sequence[str] = MEASURES,
+    baseline: Report | None = None,
+    with_funnel: bool = False,
     preset: str | None = None,
+    id_key: str | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    resume: Path | str | None = None,
 ) -> Report:
-    """Measure a cascade on a data set.
+    """Measure a system on a data set.
 
-    Queries are asked one at a time, 100 documents each (what the last stage did not keep is
-    back-filled), after a question that is not timed, since it loads the models.
+    Queries are asked one at a time, 100 documents each or as many as a measure looks at (what the
+    last stage of a cascade did not keep is back-filled), after a question that is not timed, since
+    it loads the models. Queries without a relevant document are left out and counted.
 
     Args:
-        cascade: Over a corpus that holds the data set's documents.
-        dataset: The questions.
-        preset: What the report calls the cascade.
-        seed: Of the bootstrap.
+        system: A `Cascade`, a retriever of LangChain or LlamaIndex, or a function from a question
+            to ids, best first, or to (id, score) pairs; documents are matched by their id.
+        dataset: The questions; its documents are what the system searches.
+        measures: Any of ir-measures.
+        baseline: A report of another system on the same questions, to compare with.
+        with_funnel: Whether to work out, of a cascade, where quality is lost; asks each question
+            once more for each stage.
+        preset: What the report calls the system; by default its class, or its repr for a cascade.
+        id_key: The metadata key that holds the data set's id of a document; its own id by default.
+        seed: Of bootstrap, test and folds.
         progress: Called with the number of queries done.
+        resume: A file that keeps the answers (ids, no text) until the evaluation is done: when it
+            was interrupted, the next one with this file goes on.
 
     Raises:
+        InputError: A measure is unknown, nothing can be measured, documents have no id, or the
+            baseline is of other questions or lacks a measure.
         MissingExtraError: The extra `eval` is not installed.
     """
-    answers: dict[str, list[str]] = {}
-    latencies: list[float] = []
-    stages: dict[str, _Stage] = {}
-    warm_up(cascade, next(iter(dataset.queries.values())))
-    for done, (id, text) in enumerate(dataset.queries.items(), start=1):
-        result = cascade.search(text, k=DEPTH)
-        answers[id] = result.ids
-        latencies.append(result.trace.ms)
-        for record in result.trace.records:
-            stages.setdefault(record.name, _Stage()).note(id, record, dataset.qrels[id])
-        if progress is not None:
-            progress(done)
-    measures, intervals = _measured(dataset.qrels, as_run(answers), seed)
-    return Report(
-        dataset=dataset.name,
-        preset=preset,
-        queries=len(dataset.queries),
-        measures=measures,
-        interval95=intervals,
-        stages=tuple(stage.row(name, dataset.qrels) for name, stage in stages.items()),
-        latency_ms={"p50": _percentile(latencies, 50), "p95": _percentile(latencies, 95)},
-        left_out=dataset.left_out,
+    names = list(parsed(measures))
+    dataset = dataset.answerable()
+    _same_questions(baseline, tuple(dataset.qrels), names)
+    asked, resumed = ask_all(
+        system,
+        dataset,
+        depth=depth_of(names),
+        funnel=with_funnel,
+        id_key=id_key,
+        progress=progress,
+        resume=resume,
     )
+    _check_ids(asked, dataset)
+    report = _measured(dataset.qrels, as_run({each.query: each.ids for each in asked}), names, seed)
+    stages = _by_stage(asked)
+    made = replace(
+        report,
+        dataset=dataset.name,
+        preset=preset or _called(system),
+        stages=tuple(_row(name, steps, dataset.qrels) for name, steps in stages.items()),
+        latency_ms=percentiles([each.ms for each in asked]),
+        left_out=dataset.left_out,
+        remarks=_remarks(dataset, resumed, len(asked)),
+        funnel=_funnel(system, asked, dataset.qrels, seed) if with_funnel else None,
+        ms=tuple(round(each.ms, 3) for each in asked),
+        stage_values={
+            name: stage_ndcg(steps, dataset.qrels)
+            for name, steps in stages.items()
+            if len(steps) == len(asked)
+        },
+    )
+    return made if baseline is None else against(made, baseline, seed=seed)
 
 
-def evaluate_run(run: Run, qrels: Qrels, *, dataset: str, seed: int = 0) -> Report:
+def evaluate_run(
+    run: Run,
+    qrels: Qrels,
+    *,
+    dataset: str,
+    measures: Sequence[str] = MEASURES,
+    baseline: Report | None = None,
+    preset: str | None = None,
+    seed: int = 0,
+) -> Report:
     """Measure a run that was made elsewhere.
 
-    A judged query that the run lacks counts 0; a query that nobody judged is left out.
+    A judged query that the run lacks counts 0; a query that nobody judged, or that has no relevant
+    document, is left out.
 
     Args:
         run: Scores by query and document.
         qrels: Grades by query and document.
         dataset: What the report calls the judgements.
-        seed: Of the bootstrap.
+        measures: As in `evaluate`.
+        baseline: As in `evaluate`.
+        preset: What the report calls the run.
+        seed: As in `evaluate`.
 
     Raises:
-        InputError: The run answers none of the judged queries.
+        InputError: The run answers none of the judged queries, or as in `evaluate`.
         MissingExtraError: The extra `eval` is not installed.
     """
     if not run.keys() & qrels.keys():
         raise InputError("the run answers none of the judged queries; their ids differ")
-    measures, intervals = _measured(qrels, run, seed)
-    return Report(
+    judged = Dataset(dataset, dict.fromkeys(qrels, ""), qrels).answerable()
+    names = list(parsed(measures))
+    _same_questions(baseline, tuple(judged.qrels), names)
+    lacking = len(judged.qrels.keys() - run.keys())
+    remarks = _remarks(judged, 0, 0)
+    if lacking:
+        remarks += (f"{lacking} queries that the run does not answer count 0",)
+    made = replace(
+        _measured(judged.qrels, run, names, seed),
         dataset=dataset,
-        preset=None,
-        queries=len(qrels),
-        measures=measures,
-        interval95=intervals,
+        preset=preset,
         left_out=len(run.keys() - qrels.keys()),
+        remarks=remarks,
     )
+    return made if baseline is None else against(made, baseline, seed=seed)
+
+
+def against(report: Report, baseline: Report, *, seed: int = 0) -> Report:
+    """The report with how it differs from another one of the same questions."""
+    new = dict(report.values)
+    _same_questions(baseline, report.ids, list(new))
+    found = Baseline(
+        name=baseline.name,
+        measures={name: baseline.measures[name] for name in new},
+        differences=differences(new, {name: baseline.values[name] for name in new}, seed=seed),
+    )
+    return replace(report, baseline=found)
 
 
 def warm_up(cascade: Cascade, query: str) -> None:
@@ -102,54 +172,94 @@ def warm_up(cascade: Cascade, query: str) -> None:
     cascade.search(f"{query} ?", k=DEPTH)
 
 
-@dataclass(slots=True)
-class _Stage:
-    """What one stage did with each query so far."""
-
-    counts: list[tuple[int, int]] = field(default_factory=list)
-    recalls: list[float] = field(default_factory=list)
-    tops: dict[str, list[str]] = field(default_factory=dict)
-    ms: list[float] = field(default_factory=list)
-    statuses: set[Status] = field(default_factory=set)
-
-    def note(self, query: str, record: StageRecord, grades: dict[str, int]) -> None:
-        ids = record.ids.tolist()
-        self.counts.append((record.n_in, record.n_out))
-        self.recalls.append(recall(grades, ids))
-        self.tops[query] = ids[:_TOP]
-        self.ms.append(record.ms)
-        self.statuses.add("partial" if record.status == "ok" and record.degraded else record.status)
-
-    def row(self, name: str, qrels: Qrels) -> StageRow:
-        n_in, n_out = np.mean(self.counts, axis=0)
-        ndcg = measure(qrels, as_run(self.tops), measures=["nDCG@10"])["nDCG@10"]
-        return StageRow(
-            name=name,
-            n_in=round(float(n_in), 1),
-            n_out=round(float(n_out), 1),
-            recall=_mean(self.recalls),
-            ndcg=_mean(ndcg),
-            ms_p50=_percentile(self.ms, 50),
-            ms_p95=_percentile(self.ms, 95),
-            status=next(status for status in _WORST_FIRST if status in self.statuses),
-        )
+def _measured(qrels: Qrels, run: Run, names: Sequence[str], seed: int) -> Report:
+    values = measure(qrels, run, measures=names)
+    return Report(
+        dataset="",
+        preset=None,
+        queries=len(qrels),
+        measures={name: mean(each) for name, each in values.items()},
+        interval95={name: _rounded(interval95(each, seed=seed)) for name, each in values.items()},
+        ids=tuple(qrels),
+        values=values,
+    )
 
 
-def _measured(
-    qrels: Qrels, run: Run, seed: int
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    values = measure(qrels, run)
-    means = {name: _mean(each) for name, each in values.items()}
-    return means, {name: _rounded(interval95(each, seed=seed)) for name, each in values.items()}
+def _same_questions(baseline: Report | None, ids: tuple[str, ...], names: Sequence[str]) -> None:
+    if baseline is None:
+        return
+    if baseline.ids != ids:
+        raise InputError("the baseline was measured on other queries; measure both on the same")
+    lacking = [name for name in names if name not in baseline.values]
+    if lacking:
+        raise InputError(f"the baseline was not measured by {', '.join(lacking)}")
+
+
+def _check_ids(asked: Sequence[Asked], dataset: Dataset) -> None:
+    """Refuse answers that are all of other documents than the data set's."""
+    answered = {id for each in asked for id in each.ids}
+    judged = {id for grades in dataset.qrels.values() for id in grades}
+    if not answered or answered & judged:
+        return
+    known = () if dataset.documents is None else dataset.documents.read().documents
+    if any(document.id in answered for document in known):
+        return
+    raise InputError(
+        f"none of the {len(answered)} documents answered (such as {min(answered)!r}) is judged in "
+        f"{dataset.name} (such as {min(judged)!r}): their ids differ; name the metadata key that "
+        "holds the data set's ids with id_key="
+    )
+
+
+def _by_stage(asked: Sequence[Asked]) -> dict[str, list[Step]]:
+    stages: dict[str, list[Step]] = {}
+    for each in asked:
+        for step in each.steps:
+            stages.setdefault(step.name, []).append(step)
+    return stages
+
+
+def _row(name: str, steps: Sequence[Step], qrels: Qrels) -> StageRow:
+    n_in, n_out = np.mean([(step.n_in, step.n_out) for step in steps], axis=0)
+    statuses = {step.status for step in steps}
+    times = percentiles([step.ms for step in steps])
+    return StageRow(
+        name=name,
+        n_in=round(float(n_in), 1),
+        n_out=round(float(n_out), 1),
+        recall=mean([recall(grades, step.places) for step, grades in zip(steps, qrels.values())]),
+        ndcg=mean(stage_ndcg(steps, qrels)),
+        ms_p50=times["p50"] or 0.0,
+        ms_p95=times["p95"] or 0.0,
+        status=next(status for status in _WORST_FIRST if status in statuses),
+    )
+
+
+def _called(system: System) -> str:
+    named = str(getattr(system, "__name__", type(system).__name__))
+    return repr(system) if isinstance(system, Cascade) else named
+
+
+def _funnel(system: System, asked: Sequence[Asked], qrels: Qrels, seed: int) -> Funnel | None:
+    if not isinstance(system, Cascade):
+        return None
+    hybrid = first_stage(system, corpus_of(system))
+    best = None if hybrid is None else tuned(hybrid, asked, qrels, seed=seed)
+    return funnel(asked, qrels, best, seed=seed)
+
+
+def _remarks(dataset: Dataset, resumed: int, asked: int) -> tuple[str, ...]:
+    found = []
+    if dataset.no_relevant:
+        found.append(f"{dataset.no_relevant} queries left out that have no relevant document")
+    if dataset.unasked:
+        found.append(f"{dataset.unasked} judged queries are unknown to the data set: left out")
+    if resumed:
+        found.append(f"{resumed} of {asked} queries were asked by a run that was interrupted")
+    if len(dataset.qrels) == 1:
+        found.append("one query says nothing about the next: no interval, and nothing significant")
+    return tuple(found)
 
 
 def _rounded(pair: tuple[float, float]) -> tuple[float, float]:
     return round(pair[0], 6), round(pair[1], 6)
-
-
-def _mean(values: Sequence[float] | Values) -> float:
-    return round(float(np.mean(values)), 6)
-
-
-def _percentile(values: Sequence[float], percent: int) -> float:
-    return round(float(np.percentile(values, percent)), 3)

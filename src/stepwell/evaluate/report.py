@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from stepwell.evaluate.funnel import Funnel
+from stepwell.evaluate.measures import Values
+from stepwell.evaluate.significance import Difference
 from stepwell.trace import Status
 
 Interval = tuple[float, float]
-NOT_TIMED: dict[str, float | None] = {"p50": None, "p95": None}
+PERCENTILES = (50, 95, 99)
+NOT_TIMED: dict[str, float | None] = {f"p{percent}": None for percent in PERCENTILES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +57,48 @@ class StageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """How a report differs from another one of the same queries.
+
+    Attributes:
+        name: What the other one is called.
+        measures: Its means.
+        differences: By measure, the report's values less the other's.
+    """
+
+    name: str
+    measures: Mapping[str, float]
+    differences: Mapping[str, Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "measures": dict(self.measures),
+            "differences": {name: each.to_dict() for name, each in self.differences.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One evaluation.
 
     Attributes:
         dataset: Its name.
-        preset: The cascade's name; None for a run that was made elsewhere.
+        preset: The system's name; None for a run that was made elsewhere.
         queries: How many were measured.
-        measures: Mean by measure, from 0 to 1.
+        measures: Mean by measure.
         interval95: By measure, where the mean lies with 95% confidence.
-        stages: One row a stage; empty for a run that was made elsewhere.
-        latency_ms: "p50" and "p95" of a whole query in milliseconds; None each where not timed.
+        stages: One row a stage; empty where the system is no cascade.
+        latency_ms: "p50", "p95" and "p99" of a whole query in milliseconds; None where not timed.
         left_out: Queries without a judged document, which were not asked.
+        remarks: What a reader must know of the numbers.
+        baseline: How it differs from another system, if that was asked for.
+        funnel: Where quality is lost, if that was asked for.
+        ids: (n,) ids of the queries.
+        values: By measure, (n,) one value a query.
+        ms: (n,) milliseconds by query; empty where not timed.
+        stage_values: By stage, (n,) nDCG@10 of its order.
     """
 
     dataset: str
@@ -73,9 +109,21 @@ class Report:
     stages: tuple[StageRow, ...] = ()
     latency_ms: Mapping[str, float | None] = field(default_factory=lambda: dict(NOT_TIMED))
     left_out: int = 0
+    remarks: tuple[str, ...] = ()
+    baseline: Baseline | None = None
+    funnel: Funnel | None = None
+    ids: tuple[str, ...] = field(default=(), repr=False)
+    values: Mapping[str, Values] = field(default_factory=dict, repr=False)
+    ms: tuple[float, ...] = field(default=(), repr=False)
+    stage_values: Mapping[str, Values] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the system is called."""
+        return self.preset or "run"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; parts that were not asked for are left out."""
         return {
             "dataset": self.dataset,
             "preset": self.preset,
@@ -84,4 +132,28 @@ class Report:
             "interval95": {name: list(pair) for name, pair in self.interval95.items()},
             "stages": [row.to_dict() for row in self.stages],
             "latency_ms": dict(self.latency_ms),
+            **({"baseline": self.baseline.to_dict()} if self.baseline else {}),
+            **({"funnel": self.funnel.to_dict()} if self.funnel else {}),
         }
+
+    def by_query(self) -> list[dict[str, Any]]:
+        """One row a query for JSON: measures, milliseconds and nDCG@10 by stage; no text."""
+        return [
+            {
+                "query": id,
+                "measures": {name: round(float(v[at]), 6) for name, v in self.values.items()},
+                **({"ms": self.ms[at]} if self.ms else {}),
+                **({"stages": self._stages_at(at)} if self.stage_values else {}),
+            }
+            for at, id in enumerate(self.ids)
+        ]
+
+    def _stages_at(self, at: int) -> dict[str, float]:
+        return {name: round(float(each[at]), 6) for name, each in self.stage_values.items()}
+
+
+def percentiles(ms: Sequence[float]) -> dict[str, float | None]:
+    """The percentiles of the milliseconds; None each where nothing was timed."""
+    if not ms:
+        return dict(NOT_TIMED)
+    return {f"p{percent}": round(float(np.percentile(ms, percent)), 3) for percent in PERCENTILES}
