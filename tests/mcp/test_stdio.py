@@ -15,6 +15,7 @@ pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
 from mcp import Client, StdioServerParameters, stdio_client
 
+from stepwell import BM25, Cascade, MinScore
 from tests.mcp.conftest import DOCUMENTS
 
 
@@ -55,6 +56,16 @@ async def test_with_vectors_and_models(tmp_path: Path) -> None:
         result = await agent.call_tool("search", {"query": "when does the pet eat?", "k": 1})
         found: Any = result.structured_content
     assert [hit["id"] for hit in found["hits"]] == ["cat"]
+
+
+async def test_a_cascade_file_is_what_it_runs(corpus_path: Path, tmp_path: Path) -> None:
+    """With `--cascade` the answer is the file's: here a threshold that nothing reaches."""
+    file = tmp_path / "made.toml"
+    Cascade([BM25(), MinScore(1e9)]).save(file)
+    async with client(corpus_path, "--cascade", str(file)) as agent:
+        result = await agent.call_tool("search", {"query": "rotate"})
+        found: Any = result.structured_content
+    assert found["hits"] == []
 
 
 def session(*calls: dict[str, Any]) -> str:

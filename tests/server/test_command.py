@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import stepwell as sw
 from stepwell.cli import app
 from tests.server.serving import command, post
 
@@ -27,6 +28,8 @@ def refused(*args: object) -> tuple[int, str]:
     [
         (["{tmp}/nothing"], 1, "there is no corpus at"),
         (["{pages}", "--preset", "best"], 2, "no preset is named 'best'"),
+        (["{pages}", "--cascade", "{tmp}/none.toml"], 2, "none.toml cannot be read: No such file"),
+        (["{pages}", "--cascade", "{tmp}/x", "--preset", "bm25"], 2, "exclude each other"),
         (["{pages}", "--deadline", "-1"], 2, "deadline"),
         (["--backend", "tpu"], 2, "--backend is torch, onnx, openvino or auto, not 'tpu'"),
         (["--host", "nowhere.invalid"], 2, "--host 'nowhere.invalid' is no address"),
@@ -51,6 +54,16 @@ def test_a_mistake_is_one_line(
     assert ended == code
     assert line.startswith("stepwell: ")
     assert message in line
+
+
+def test_a_cascade_file_is_what_searches_run(pages: Path, tmp_path: Path) -> None:
+    """With `--cascade` the stages of `/search` are those of the file."""
+    file = tmp_path / "made.toml"
+    sw.Cascade([sw.BM25(k=7, name="words"), sw.TopK(3, name="few")]).save(file)
+    with command(pages, "--cascade", file) as told:
+        told.ready()
+        answer = post(told.url, "/search", {"query": "logs"}).json()
+    assert [stage["name"] for stage in answer["trace"]["stages"]] == ["words", "few"]
 
 
 def test_a_port_in_use() -> None:

@@ -104,8 +104,8 @@ def test_a_refusal_quotes_no_text(served: str) -> None:
 
 
 def test_paths_and_methods_that_there_are_not(served: str) -> None:
-    """An unknown path is a typed 404, a wrong method a typed 405 with Allow; no page is served."""
-    for path in ("/", "/docs", "/redoc", "/v3/rerank"):
+    """An unknown path is a typed 404, a wrong method a typed 405 with Allow."""
+    for path in ("/docs", "/redoc", "/v3/rerank"):
         assert told(httpx.get(f"{served}{path}")) == (404, "not_found")
     answer = httpx.get(f"{served}/v2/rerank")
     assert told(answer) == (405, "method_not_allowed")

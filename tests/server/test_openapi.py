@@ -18,6 +18,7 @@ def test_description_has_the_limits(locked: str, key: str) -> None:
         "/v1/rerank",
         "/rerank",
         "/search",
+        "/trace",
         "/health",
         "/ready",
         "/metrics",

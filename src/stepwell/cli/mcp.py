@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stepwell.cli.terminal import Debug, Encoder, encoder_named, reported, say
-from stepwell.errors import ConfigurationError, import_extra
+from stepwell.cli.terminal import CascadeFile, Debug, Encoder, encoder_named, reported, say
+from stepwell.errors import import_extra
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -46,6 +45,7 @@ def mcp(
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="The cascade, as in `search`.")
     ] = None,
+    cascade_file: CascadeFile = None,
     deadline: Annotated[float | None, typer.Option(min=0.001, help="Seconds for a search.")] = None,
     encoder: Encoder = "embedded",
     debug: Debug = False,
@@ -53,19 +53,21 @@ def mcp(
     """Give agents the search of a corpus, by the Model Context Protocol."""
     with reported(debug=debug):
         import_extra("mcp", extra="mcp")
-        from stepwell.cascade import Cascade
+        from stepwell.cli.choosing import chosen_cascade
+        from stepwell.cli.keys import key_from
         from stepwell.corpus import Corpus
         from stepwell.mcp.tools import create_server, fields_of
-        from stepwell.stages.presets import DEFAULT, preset
 
-        key = _key(key_file) if http else None
+        key = key_from(key_file, KEY) if http else None
         _log_to_stderr()
         with Corpus.open(path, encoder=encoder_named(encoder), create=False) as corpus:
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
-            chosen = preset_name or (DEFAULT if corpus.encoder else "bm25")
+            cascade = chosen_cascade(
+                corpus, preset_name=preset_name, file=cascade_file, k=max(k, LEAST)
+            )
             server = create_server(
-                Cascade(preset(chosen, corpus, max(k, LEAST)), name="mcp"),
+                cascade,
                 corpus,
                 name=name,
                 about=about,
@@ -102,21 +104,3 @@ def _serve(server: MCPServer[Any], host: str, port: int, key: Secret | None, *, 
 def _log_to_stderr() -> None:
     form = "%(asctime)s %(name)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
-
-
-def _key(file: Path | None) -> Secret | None:
-    """The key in the file or in the environment.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or what it holds is no key.
-    """
-    from stepwell.remote.secret import Secret
-
-    if file is None:
-        told = os.environ.get(KEY)
-        return None if told is None else Secret(told, what=f"the key in {KEY}")
-    try:
-        return Secret(file.read_text(encoding="utf-8"), what=f"the key in {file}")
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(f"--key-file {str(file)!r} cannot be read: {reason}") from error

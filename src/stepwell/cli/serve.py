@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli.terminal import Debug, Encoder, encoder_named, reported, say
+from stepwell.cli.keys import key_from
+from stepwell.cli.terminal import CascadeFile, Debug, Encoder, encoder_named, reported, say
 from stepwell.errors import ConfigurationError, import_extra
-from stepwell.remote.secret import Secret
 
 KEY = "STEPWELL_SERVE_KEY"
 NEEDED = ("fastapi", "uvicorn", "opentelemetry.exporter.prometheus")
@@ -36,6 +35,7 @@ def serve(
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="The cascade of /search, as in `search`.")
     ] = None,
+    cascade_file: CascadeFile = None,
     encoder: Encoder = "embedded",
     deadline: Annotated[
         float | None, typer.Option(help="Seconds for a search that names no deadline.")
@@ -64,7 +64,7 @@ def serve(
 
         if backend not in ("torch", "onnx", "openvino", "auto"):
             raise ConfigurationError(f"--backend is torch, onnx, openvino or auto, not {backend!r}")
-        key = _key(key_file)
+        key = key_from(key_file, KEY)
         with bound(host, port) as listening:
             service = Service.open(
                 path,
@@ -72,6 +72,7 @@ def serve(
                 backend=backend,  # type: ignore[arg-type]
                 encoder=encoder_named(encoder),
                 preset_name=preset_name,
+                cascade_file=cascade_file,
                 limits=Limits(
                     body=max_bytes,
                     documents=max_documents,
@@ -97,19 +98,3 @@ def _tell(repaired: Iterable[str]) -> None:
     form = "%(asctime)s %(name)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
     logging.getLogger("stepwell.server").setLevel(logging.INFO)
-
-
-def _key(file: Path | None) -> Secret | None:
-    """The key in the file or in the environment.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or what it holds is no key.
-    """
-    if file is None:
-        told = os.environ.get(KEY)
-        return None if told is None else Secret(told, what=f"the key in {KEY}")
-    try:
-        return Secret(file.read_text(encoding="utf-8"), what=f"the key in {file}")
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(f"--key-file {str(file)!r} cannot be read: {reason}") from error

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -21,6 +22,9 @@ from rich.text import Text
 
 from stepwell.errors import ConfigurationError, InputError, StepwellError
 
+CascadeFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--cascade", help="A cascade file (TOML), instead of a preset.")
+]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON; an error is JSON on standard error.")
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.models.protocols import PairScorer
+from stepwell.page import view_of
 from stepwell.server.problems import Problem
 from stepwell.server.service import Service
 from stepwell.server.shapes import (
@@ -82,6 +83,13 @@ async def search(service: Service, asked: SearchAsked) -> SearchAnswer:
         degraded=result.degraded,
         trace=result.trace.to_dict(),
     )
+
+
+async def explained(service: Service, asked: SearchAsked) -> dict[str, Any]:
+    """What `search` did with every candidate, as the page shows it."""
+    seconds = None if asked.deadline_ms is None else asked.deadline_ms / 1e3
+    result = await service.search(asked.query, k=asked.k, filter=asked.filter, deadline=seconds)
+    return view_of(result.trace, query=asked.query, documents=result.documents)
 
 
 def probabilities(values: NDArray[Any], scorer: PairScorer) -> Scores:

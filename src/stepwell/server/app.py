@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 import stepwell
+from stepwell.page import page_of
 from stepwell.server import answering
 from stepwell.server.guard import GuardedRoute
 from stepwell.server.metrics import TEXT, Metrics
@@ -20,6 +21,7 @@ from stepwell.server.problems import Told, answer_to
 from stepwell.server.service import Service
 from stepwell.server.shapes import (
     EitherAsked,
+    Explained,
     Health,
     Rank,
     RerankAnswer,
@@ -106,6 +108,18 @@ async def rerank(request: Request, asked: EitherAsked) -> list[Rank] | RerankAns
 async def search(request: Request, asked: SearchAsked) -> SearchAnswer:
     """Search the corpus: recall, re-score, rerank."""
     return await answering.search(_service(request), asked)
+
+
+@router.post("/trace", responses={**_POST, **_errors(404)}, response_model=Explained)
+async def trace(request: Request, asked: SearchAsked) -> JSONResponse:
+    """Search, and tell what each stage did with every candidate."""
+    return JSONResponse(await answering.explained(_service(request), asked))
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> HTMLResponse:
+    """A search box over `/trace`, and the way of every candidate."""
+    return HTMLResponse(page_of(), headers={"X-Frame-Options": "DENY"})
 
 
 @router.get("/health", responses=_errors(500))

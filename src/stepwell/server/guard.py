@@ -15,8 +15,8 @@ from stepwell.remote.secret import Secret
 from stepwell.server.problems import RETRY, Problem, answer_to
 from stepwell.server.service import Service
 
-OPEN = frozenset({"/health", "/ready"})
-"""Paths that need no key: what asks there has none."""
+OPEN = frozenset({"/", "/health", "/ready"})
+"""Paths that need no key: what asks there has none, or asks for it (the page)."""
 SENDING = 30.0
 """Seconds that a body may take to arrive."""
 GONE = 499

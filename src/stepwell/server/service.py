@@ -13,7 +13,7 @@ import numpy as np
 
 from stepwell.cascade import Cascade
 from stepwell.corpus import Corpus
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ConfigurationError, InputError
 from stepwell.models.loading import Backend, EncoderSpec, ScorerSpec
 from stepwell.models.protocols import PairScorer, PairScores
 from stepwell.remote.secret import Secret
@@ -76,6 +76,7 @@ class Service:
         backend: Backend | Literal["auto"] = "torch",
         encoder: EncoderSpec = "embedded",
         preset_name: str | None = None,
+        cascade_file: str | Path | None = None,
         limits: Limits | None = None,
         key: Secret | None = None,
         deadline: float | None = None,
@@ -89,6 +90,7 @@ class Service:
             encoder: As in `Corpus.open`.
             preset_name: As in `stepwell search`: by default three-stage, or bm25 for a corpus
                 without vectors.
+            cascade_file: A cascade file for searches, instead of a preset.
             limits: What is refused beyond.
             key: What callers must send.
             deadline: Seconds for a search that names no deadline.
@@ -103,8 +105,14 @@ class Service:
             return cls(scorer, limits=limits, key=key)
         corpus = Corpus.open(path, encoder=encoder, create=False)
         try:
-            stages = preset(preset_name or (DEFAULT if corpus.encoder else "bm25"), corpus, RESCORE)
-            cascade = Cascade([_reading_with(scorer, stage) for stage in stages])
+            if cascade_file is not None and preset_name is not None:
+                raise InputError("--preset and --cascade exclude each other")
+            if cascade_file is not None:
+                cascade = Cascade.load(cascade_file, corpus)
+            else:
+                name = preset_name or (DEFAULT if corpus.encoder else "bm25")
+                stages = preset(name, corpus, RESCORE)
+                cascade = Cascade([_reading_with(scorer, stage) for stage in stages])
         except BaseException:
             corpus.close()
             raise

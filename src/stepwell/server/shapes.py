@@ -174,6 +174,20 @@ class SearchAnswer(BaseModel):
     trace: dict[str, Any] = Field(description="What each stage did: counts, times, states.")
 
 
+class Explained(BaseModel):
+    """A search with all that its stages did; numbers in lists are places in `ids`."""
+
+    query: str
+    ids: list[str] = Field(description="All candidates.")
+    answered: list[int] = Field(description="The answer, best first.")
+    stages: list[dict[str, Any]] = Field(description="Order, scores and drops of each stage.")
+    documents: dict[str, Any] = Field(description="Text and metadata of the answer.")
+    rejected: dict[str, str] = Field(description="Why a document in line is not in the answer.")
+    ms: float
+    deadline_ms: float | None
+    degraded: bool
+
+
 class Health(BaseModel):
     """Whether the process answers, or takes work."""
 
