@@ -85,7 +85,7 @@ def evaluate(
         progress=progress,
         resume=resume,
     )
-    _check_ids(asked, dataset)
+    _check_ids(system, asked, dataset)
     report = _measured(dataset.qrels, as_run({each.query: each.ids for each in asked}), names, seed)
     stages = _by_stage(asked)
     made = replace(
@@ -195,11 +195,14 @@ def _same_questions(baseline: Report | None, ids: tuple[str, ...], names: Sequen
         raise InputError(f"the baseline was not measured by {', '.join(lacking)}")
 
 
-def _check_ids(asked: Sequence[Asked], dataset: Dataset) -> None:
+def _check_ids(system: System, asked: Sequence[Asked], dataset: Dataset) -> None:
     """Refuse answers that are all of other documents than the data set's."""
     answered = {id for each in asked for id in each.ids}
     judged = {id for grades in dataset.qrels.values() for id in grades}
     if not answered or answered & judged:
+        return
+    corpus = corpus_of(system) if isinstance(system, Cascade) else None
+    if corpus is not None and any(id in corpus for id in judged):
         return
     known = () if dataset.documents is None else dataset.documents.read().documents
     if any(document.id in answered for document in known):
