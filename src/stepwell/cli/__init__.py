@@ -1,4 +1,5 @@
-"""The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `demo`, `finetune`.
+"""The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`,
+`demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 
 import stepwell
+from stepwell.cli.compare import compare_systems
 from stepwell.cli.demo import demo
 from stepwell.cli.evaluate import evaluate
 from stepwell.cli.finetune import finetune
@@ -36,6 +38,7 @@ app.command()(search)
 app.command()(serve)
 app.command()(mcp)
 app.command(name="eval")(evaluate)
+app.command(name="compare")(compare_systems)
 app.command()(demo)
 app.command()(finetune)
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cascade import Cascade
+from stepwell.cli.choosing import chosen_cascade
 from stepwell.cli.tables import show_hits, trace_table
 from stepwell.cli.terminal import (
     AsJson,
+    CascadeFile,
     Debug,
     Encoder,
     encoder_named,
@@ -24,7 +25,6 @@ from stepwell.corpus import Corpus
 from stepwell.documents import well_formed
 from stepwell.errors import InputError
 from stepwell.result import Result
-from stepwell.stages.presets import DEFAULT, preset
 
 LEAST = 10
 """What the last stage reads even when fewer are asked for, so that the first ones stay the same."""
@@ -42,6 +42,7 @@ def search(
             "or bm25 for a corpus without vectors.",
         ),
     ] = None,
+    cascade_file: CascadeFile = None,
     filter: Annotated[
         str | None, typer.Option("--filter", help="""As JSON, such as '{"path": "a.md"}'.""")
     ] = None,
@@ -57,8 +58,9 @@ def search(
         with Corpus.open(path, encoder=encoder_named(encoder), create=False) as corpus:
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
-            name = preset_name or (DEFAULT if corpus.encoder else "bm25")
-            cascade = Cascade(preset(name, corpus, max(k, LEAST)))
+            cascade = chosen_cascade(
+                corpus, preset_name=preset_name, file=cascade_file, k=max(k, LEAST)
+            )
             result = cascade.search(well_formed(query), k=k, filter=wanted, deadline=deadline)
     _show(result, trace=trace, as_json=as_json)
 
