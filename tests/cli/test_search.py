@@ -60,3 +60,14 @@ def test_a_large_k_is_read_by_every_stage(run, tmp_path: Path) -> None:
     said = run("search", place, "logs", "--k", 12, "--deadline", 60, "--trace", "--json")
     assert [stage["n_out"] for stage in said.json["trace"]["stages"]] == [15, 15, 12]
     assert all("cross-encoder" in hit["ranks"] for hit in said.json["hits"])
+
+
+def test_a_cascade_file_answers(run, corpus: Path, tmp_path: Path) -> None:
+    """--cascade searches with the stages of a file; beside --preset it is refused."""
+    file = tmp_path / "one.toml"
+    file.write_text('version = 1\n\n[[stage]]\ntype = "bm25"\nk = 1\n')
+    found = run("search", corpus, "logs", "--cascade", file, "--json", "--trace").json
+    assert [(stage["name"], stage["n_out"]) for stage in found["trace"]["stages"]] == [("bm25", 1)]
+    said = run("search", corpus, "logs", "--cascade", file, "--preset", "bm25")
+    assert (said.code, said.out) == (2, "")
+    assert "exclude each other" in said.err
