@@ -1,4 +1,4 @@
-"""The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`,
+"""The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`, `tune`,
 `demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
@@ -23,6 +23,7 @@ from stepwell.cli.index import index
 from stepwell.cli.mcp import mcp
 from stepwell.cli.search import search
 from stepwell.cli.serve import serve
+from stepwell.cli.tune import tune
 
 app = typer.Typer(
     name="stepwell",
@@ -39,6 +40,7 @@ app.command()(serve)
 app.command()(mcp)
 app.command(name="eval")(evaluate)
 app.command(name="compare")(compare_systems)
+app.command()(tune)
 app.command()(demo)
 app.command()(finetune)
 
