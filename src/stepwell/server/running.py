@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import ipaddress
 import logging
 import os
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -28,9 +31,11 @@ FINISH = 30
 IDLE = 75
 """Seconds that an idle connection is kept: longer than clients keep theirs, so that they close it
 and never write to one that is just being closed here."""
-SETTLE = 0.3
-"""Seconds for the first request of a connection that was accepted last."""
+SETTLE = 2.0
+"""Seconds at most for the first request of a connection that was accepted last."""
 BACKLOG = 2048
+SO_ATTACH_FILTER = 26
+BPF_RETURN = 0x06
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -143,20 +148,41 @@ class DrainingServer(uvicorn.Server):
         request is still on its way.
         """
         self._service.draining = True
+        for listening in sockets or ():
+            _refuse(listening)
         late = [each for listening in sockets or () for each in _waiting(listening)]
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
         for each in late:
             await loop.connect_accepted_socket(self._protocol, sock=each)
-        await asyncio.sleep(SETTLE)
+        ends = time.monotonic() + SETTLE
+        while self._silent() and time.monotonic() < ends:
+            await asyncio.sleep(0.01)
         await super().shutdown(sockets)
+
+    def _silent(self) -> bool:
+        """Whether a connection has not asked yet: its request may be on the way."""
+        # Where the protocol does not tell, the connection counts as one that has asked.
+        return any(getattr(each, "cycle", True) is None for each in self.server_state.connections)
 
     def _protocol(self) -> asyncio.Protocol:
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return made
+
+
+def _refuse(listening: socket.socket) -> None:
+    """Let the system begin no connection any more, without ending those that it has accepted.
+
+    Between the last `accept` and the socket's end there would be room for one, which would then be
+    reset. Only Linux can do this, by a packet filter that drops all (`man 7 socket`).
+    """
+    if sys.platform == "linux":
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
+        program = struct.pack("HL", 1, ctypes.addressof(drop))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
