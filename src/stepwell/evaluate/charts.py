@@ -137,6 +137,6 @@ def _text(x: float, y: float, text: str, kind: str) -> str:
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
     return (
-        f'<div class="wide"><svg role="img" viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
+        f'<div class="wide" tabindex="0"><svg role="img" viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg></div>"
     )

@@ -66,7 +66,7 @@ def table(sheet: Sheet) -> str:
     title = f"<h2>{escape(sheet.title)}</h2>" if sheet.title else ""
     note = f"<p>{escape(sheet.note)}</p>" if sheet.note else ""
     made = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'{title}<div class="wide">{made}</div>{note}'
+    return f'{title}<div class="wide" tabindex="0">{made}</div>{note}'
 
 
 def report_page(report: Report) -> str:
