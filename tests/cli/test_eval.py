@@ -114,6 +114,15 @@ def test_a_cascade_file_is_measured(run, beir: Path, tmp_path: Path) -> None:
     assert found.json["measures"] == plain["measures"]
 
 
+def test_a_cascade_file_may_need_its_corpus(run, beir: Path, tmp_path: Path) -> None:
+    """A file with a stage that cannot be made without a corpus is no faulty file."""
+    parents = '\n[[stage]]\ntype = "parents"\n'
+    (tmp_path / "best.toml").write_text(FILE + parents)
+    found = run("eval", beir, "--cascade", tmp_path / "best.toml", "--encoder", "none", "--json")
+    assert found.code == 0
+    assert [stage["name"] for stage in found.json["stages"]] == ["bm25", "parents"]
+
+
 def test_any_measures_in_their_order(run, beir: Path) -> None:
     """--measure names what is measured, and nothing else is."""
     measures = ["R@1000", "P@1", "AP"]

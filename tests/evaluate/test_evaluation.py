@@ -102,6 +102,7 @@ def test_a_stage_that_failed_once_is_not_ok(corpus: Corpus) -> None:
 
     report = evaluate(Cascade([BM25(corpus), picky]), DATASET)
     assert [row.status for row in report.stages] == ["ok", "failed"]
+    assert "picky failed, or did not do all its work, in 1 queries" in report.remarks
 
 
 def test_a_run_from_elsewhere() -> None:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_names_that_cannot_be_measured(name: str, message: str) -> None:
     """An unknown name, and a set without judgements, are errors that say what is missing."""
     with pytest.raises(InputError, match=message):
         find_dataset(name)
+
+
+def test_without_the_extra_a_name_says_what_to_install(monkeypatch) -> None:
+    """Where `ir_datasets` is not installed, what is no folder is answered with the pip line."""
+    monkeypatch.setitem(sys.modules, "ir_datasets", None)
+    with pytest.raises(InputError, match=r"pip install 'stepwell\[ir-datasets\]'"):
+        find_dataset("beir/nfcorpus/test")
 
 
 def test_a_folder_is_taken_before_a_name(tmp_path: Path, monkeypatch) -> None:

@@ -95,7 +95,7 @@ def evaluate(
         stages=tuple(_row(name, steps, dataset.qrels) for name, steps in stages.items()),
         latency_ms=percentiles([each.ms for each in asked]),
         left_out=dataset.left_out,
-        remarks=_remarks(dataset, resumed, len(asked)),
+        remarks=(*_remarks(dataset, resumed, len(asked)), *_faults(stages)),
         funnel=_funnel(system, asked, dataset.qrels, seed) if with_funnel else None,
         ms=tuple(round(each.ms, 3) for each in asked),
         stage_values={
@@ -262,6 +262,16 @@ def _remarks(dataset: Dataset, resumed: int, asked: int) -> tuple[str, ...]:
     if len(dataset.qrels) == 1:
         found.append("one query says nothing about the next: no interval, and nothing significant")
     return tuple(found)
+
+
+def _faults(stages: dict[str, list[Step]]) -> list[str]:
+    """Where the numbers are not those of the whole cascade."""
+    found = []
+    for name, steps in stages.items():
+        broken = sum(step.status in ("failed", "skipped", "partial") for step in steps)
+        if broken:
+            found.append(f"{name} failed, or did not do all its work, in {broken} queries")
+    return found
 
 
 def _rounded(pair: tuple[float, float]) -> tuple[float, float]:
