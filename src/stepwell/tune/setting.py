@@ -20,6 +20,10 @@ class Step:
     reads: int | None
     blend: float
 
+    def options(self) -> str:
+        """In words, such as `50 at .4`: how many it reads and how much it weighs."""
+        return f"{_count(self.reads)} at {_share(self.blend)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -40,7 +44,9 @@ class Setting:
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
-        return " > ".join([self.recalls(), *map(_step, self.steps)])
+        return " > ".join(
+            [self.recalls(), *(f"{step.stage} {step.options()}" for step in self.steps)]
+        )
 
     def recalls(self) -> str:
         """The recall in words, such as `bm25 .6 + dense .4, 1000`."""
@@ -63,10 +69,6 @@ class Setting:
                 for step in self.steps
             ],
         }
-
-
-def _step(step: Step) -> str:
-    return f"{step.stage} {_count(step.reads)} at {_share(step.blend)}"
 
 
 def _count(value: int | None) -> str:
