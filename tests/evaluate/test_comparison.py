@@ -55,6 +55,18 @@ def test_the_queries_that_changed_most_come_first_by_id() -> None:
     ]
 
 
+def test_the_furthest_apart_come_first() -> None:
+    """A query that moved by more places stands above one that moved by fewer."""
+
+    def sinking(text: str) -> list[str]:
+        return finds(int(text.split()[1]) % 5)(text)
+
+    found = compare({"a": report(finds(0)), "b": report(sinking)}).changed
+    assert [each.query for each in found] == ["q4", "q9", "q3", "q8", "q2", "q7", "q1", "q6", "q11"]
+    spreads = [each.spread for each in found]
+    assert spreads == sorted(spreads, reverse=True)
+
+
 def test_text_is_shown_only_when_it_is_given() -> None:
     """Without texts no question appears in JSON, tables or page; with them it does."""
     found = compare({"a": report(finds(3)), "b": report(finds(0))})

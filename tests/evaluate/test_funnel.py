@@ -19,6 +19,8 @@ from stepwell import (
 )
 from stepwell.documents import InMemory
 from stepwell.evaluate import Dataset, evaluate
+from stepwell.evaluate.asked import Asked, places_of
+from stepwell.evaluate.tuned import WEIGHTS, swept, tuned
 from stepwell.models.protocols import PairScores
 
 DOCUMENTS = [Document(f"d{n}", f"passage {n}") for n in range(30)]
@@ -149,6 +151,12 @@ def test_a_hurt_query_says_what_was_cut_and_what_was_never_there() -> None:
     assert hurt_by(cut, {"d0": 1, "d29": 1}) == ("cut", "not recalled", "re-scorer")
 
 
+def test_what_was_beyond_the_first_ten_is_no_reason() -> None:
+    """A relevant document that a cut drops from place 16 did not make nDCG@10 fall."""
+    cut = CrossEncoder(prefers("d5"), k=2, blend=1.0, name="read")
+    assert hurt_by(cut, {"d0": 1, "d15": 1}) == ("re-scorer",)
+
+
 class HalfRead:
     """A model that reads only half of passage 0, and prefers the others."""
 
@@ -200,11 +208,20 @@ def test_the_tuned_first_stage_finds_the_better_arm(better: str) -> None:
     assert found.stages[0].over_tuned.mean <= 0
 
 
+def test_the_tuned_first_stage_is_measured_on_queries_it_was_not_chosen_by() -> None:
+    """Where each query is right at a weight of its own, what others choose is right for none."""
+    names = [f"{weight:g}" for weight in WEIGHTS]
+    asked = [
+        Asked(f"q{n}", [], 1.0, tuned={name: {"d": 1 if name == names[n] else 9} for name in names})
+        for n in range(10)
+    ]
+    found = tuned(hybrid("first"), asked, {each.query: {"d": 1} for each in asked})
+    assert found.values.tolist() == pytest.approx([1 / math.log2(10)] * 10)
+    assert tuned(hybrid("first"), asked[:1], {"q0": {"d": 1}}) is None
+
+
 def test_a_weight_of_the_sweep_is_the_stage_with_that_weight() -> None:
     """What the sweep says of a weight is what the hybrid answers with it."""
-    from stepwell.evaluate.asked import places_of
-    from stepwell.evaluate.tuned import WEIGHTS, swept
-
     with Corpus.temporary(encoder=lambda texts: np.eye(8)[[len(t) % 8 for t in texts]]) as corpus:
         words = ["rotate", "logs", "cat", "disk", "full", "noon"]
         corpus.add(Document(f"d{n}", " ".join(words[: n % 6 + 1] * (n % 3 + 1))) for n in range(24))
