@@ -107,7 +107,9 @@ def _text(row: Any) -> str:
 
 def _unreachable(name: str, error: Exception) -> StepwellError:
     # ir_datasets lets whatever the network, the disk or a parser raised through.
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) <= 200 else f"{reason[:200]}..."
     return StepwellError(
-        f"ir_datasets cannot provide {name}: {type(error).__name__}: {error}; it downloads what "
-        "it does not have, and some sets need steps by hand (https://ir-datasets.com)"
+        f"ir_datasets cannot provide {name}: it downloads what it does not have, and some sets "
+        f"need steps by hand (https://ir-datasets.com). {type(error).__name__}: {reason}"
     )
