@@ -114,6 +114,16 @@ def test_a_cascade_file_is_measured(run, beir: Path, tmp_path: Path) -> None:
     assert found.json["measures"] == plain["measures"]
 
 
+def test_what_is_no_cascade_is_refused(run, beir: Path, tmp_path: Path) -> None:
+    """A run as --cascade, and a preset beside a file, are wrong calls that say what is right."""
+    (tmp_path / "run.trec").write_text("q1 Q0 cats 1 2.5 x\n")
+    (tmp_path / "best.toml").write_text(FILE)
+    said = run("eval", beir, "--cascade", tmp_path / "run.trec")
+    assert (said.code, "a run goes to --run" in said.err) == (2, True)
+    said = run("eval", beir, "--cascade", tmp_path / "best.toml", "--preset", "bm25")
+    assert (said.code, "exclude each other" in said.err) == (2, True)
+
+
 def test_a_cascade_file_may_need_its_corpus(run, beir: Path, tmp_path: Path) -> None:
     """A file with a stage that cannot be made without a corpus is no faulty file."""
     parents = '\n[[stage]]\ntype = "parents"\n'

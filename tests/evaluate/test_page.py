@@ -10,6 +10,7 @@ import pytest
 
 from stepwell import BM25, Candidates, Cascade, Corpus, CrossEncoder, Document, stage
 from stepwell.evaluate import Dataset, evaluate
+from stepwell.evaluate.charts import deltas
 from stepwell.evaluate.markdown import report_markdown
 from stepwell.evaluate.page import report_page
 
@@ -56,6 +57,13 @@ def test_the_markdown_is_tables() -> None:
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         rows = table.strip().splitlines()
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
+def test_ten_thousand_queries_make_a_small_plot() -> None:
+    """A plot of each query's change stays small, and keeps the ends."""
+    plot = deltas("changes", np.linspace(-0.5, 0.25, 10_000).tolist())
+    assert plot.count("<rect") == 500
+    assert "at most 0.50 either way" in plot
 
 
 @pytest.fixture(scope="module")

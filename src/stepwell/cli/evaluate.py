@@ -105,7 +105,9 @@ def evaluate(
             raise InputError("--preset and --cascade exclude each other")
         system = Named.of(str(cascade or preset_name or DEFAULT))
         if not system.is_cascade:
-            raise InputError(f"{system.name} is no cascade; a run goes to --run")
+            raise InputError(
+                f"{system.name} is no cascade file, which ends in .toml; a run goes to --run"
+            )
         other = None if baseline is None else Named.of(baseline)
         if run is not None or qrels is not None:
             report = _of_run(dataset, run, qrels, other, names, seed)
