@@ -29,9 +29,10 @@ def check(recording: Recording, setting: Setting) -> None:
     for id, text in QUERIES.items():
         result = cascade.search(text, k=100)
         assert result.ids == replayed[id].ids
-        kept = len(cascade.search(text))
-        scores = [hit.score for hit in result.hits[:kept]]
-        np.testing.assert_allclose(replayed[id].score[:kept][: len(scores)], scores, atol=1e-6)
+        # Beyond what the last stage scored, ranks alone say something.
+        n = min(len(cascade.search(text)), len(replayed[id].score))
+        scores = [hit.score for hit in result.hits[:n]]
+        np.testing.assert_allclose(replayed[id].score[:n], scores, rtol=0, atol=1e-6)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -61,7 +61,10 @@ def _plot(tuned: Tuned, width: int) -> str:
     xs: list[Any] = [tuned.ms_p95, [each.ms_p95 for each in front]]
     ys: list[Any] = [tuned.values, [each.value for each in front]]
     labels = ["settings", "not beaten by any faster"]
-    for each, label in ((tuned.present, "present"), (tuned.best, "best")):
+    marked = [(tuned.present, "present", "P"), (tuned.best, "best", "B")]
+    if tuned.present.setting == tuned.best.setting:
+        marked = [(tuned.present, "present, which is the best", "P")]
+    for each, label, _ in marked:
         xs.append([each.ms_p95])
         ys.append([each.value])
         labels.append(label)
@@ -72,7 +75,7 @@ def _plot(tuned: Tuned, width: int) -> str:
         legend_labels=labels,
         title=f"{tuned.measure} by predicted ms of a query, 95th percentile",
         character_set="ascii",
-        force_ascii_characters=[".", "o", "P", "B"],
+        force_ascii_characters=[".", "o", *(letter for _, _, letter in marked)],
         color=False,
         lines=False,
         x_as_log=spread,
