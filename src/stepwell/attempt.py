@@ -20,7 +20,8 @@ from stepwell.errors import (
     StageError,
     StepwellError,
 )
-from stepwell.stage import AsyncStage, BatchStage, Stage
+from stepwell.stage import BatchStage, Stage
+from stepwell.threads import on_cores
 from stepwell.trace import StageRecord, record_of
 from stepwell.watching import watcher
 
@@ -54,12 +55,15 @@ def attempt(stage: Stage, candidates: Candidates) -> Outcome:
 
 async def attempt_async(stage: Stage, candidates: Candidates) -> Outcome:
     """`attempt`, awaited; a stage without `arun` goes to a thread."""
-    if not isinstance(stage, AsyncStage):
-        return await asyncio.to_thread(attempt, stage, candidates)
+    # Not isinstance: against a protocol it takes longer than all the rest of this.
+    arun = getattr(stage, "arun", None)
+    if arun is None:
+        away = on_cores if getattr(stage, "computes", False) else asyncio.to_thread
+        return await away(attempt, stage, candidates)
     with watcher().running(stage.name, (candidates,)) as seen:
         began = time.perf_counter()
         try:
-            value: Candidates | Exception = await stage.arun(candidates)
+            value: Candidates | Exception = await arun(candidates)
         except Exception as error:
             value = error
         return seen(_outcome(stage, candidates, value, time.perf_counter() - began))

@@ -32,6 +32,7 @@ from stepwell.errors import (
 from stepwell.filters import Filter
 from stepwell.result import Result
 from stepwell.stage import Recalls, Stage
+from stepwell.threads import on_cores
 from stepwell.trace import StageRecord, Trace, record_of
 from stepwell.watching import watcher
 
@@ -164,8 +165,10 @@ class Cascade:
         """`search` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
         with watcher().searching(self.name, (ask,)) as seen:
+            # When many ask at once, all have asked before the first one's work begins to compete.
+            await asyncio.sleep(0)
             end = await drive_async(self._walk(ask.start()))
-            return await asyncio.to_thread(lambda: seen(ask.answer(*end)))
+            return await on_cores(lambda: seen(ask.answer(*end)))
 
     def search_many(
         self,

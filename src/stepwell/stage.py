@@ -67,6 +67,16 @@ class Recalls(Protocol):
 
 
 @runtime_checkable
+class Computes(Protocol):
+    """A stage whose time is this machine's, not another's that it waits for.
+
+    Awaited, no more of them run at once than there are cores; others each get a thread.
+    """
+
+    computes: bool
+
+
+@runtime_checkable
 class Decides(Protocol):
     """A stage whose verdict is final: what it drops, or never saw, does not come back as back-fill.
 

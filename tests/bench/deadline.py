@@ -31,9 +31,9 @@ import numpy as np
 import stepwell as sw
 from stepwell.evaluate import Dataset
 from stepwell.ingest import read_beir
-from stepwell.models.runtime import cores
 from stepwell.stages import blends
 from stepwell.stages.presets import RECALL, RESCORE
+from stepwell.threads import cores
 
 WARM = 20
 GRACE_MS = 20.0

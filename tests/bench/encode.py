@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from stepwell.models import load_encoder
-from stepwell.models.runtime import cores
+from stepwell.threads import cores
 
 
 def machine() -> str:

@@ -18,7 +18,7 @@ LATE = [2.0, 1.0, *[float("nan")] * 4]
 
 def resting() -> Guarded:
     """A stage that has failed as often as it may."""
-    guarded = Guarded(Fail("last"), failures=1, rest=60)
+    guarded = Guarded(Fail("last"), failures=1, rest=86_400)
     guarded.breaker.heard(failed=True)  # type: ignore[union-attr]
     return guarded
 

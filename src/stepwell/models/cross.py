@@ -12,7 +12,6 @@ from stepwell.models.embedded import checked_length
 from stepwell.models.protocols import PairScores, ScoreKind, Vectors
 from stepwell.models.runtime import (
     Embedded,
-    cores,
     embedded,
     manifest,
     side_by_side,
@@ -20,6 +19,7 @@ from stepwell.models.runtime import (
 )
 from stepwell.models.steps import Pair, Readings, in_steps
 from stepwell.models.texts import windows
+from stepwell.threads import cores
 
 QUERY_LENGTH = 64
 

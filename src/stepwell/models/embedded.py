@@ -25,6 +25,8 @@ class EmbeddedEncoder:
         (1, 384)
     """
 
+    local = True
+
     def __init__(self, *, max_length: int | None = None) -> None:
         """Make an encoder that reads the first `max_length` tokens of a text, 256 if None."""
         self.max_length = checked_length(max_length)

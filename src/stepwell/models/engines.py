@@ -13,7 +13,7 @@ from stepwell.errors import import_extra
 from stepwell.models.batches import Engine
 from stepwell.models.pairs import Ids
 from stepwell.models.protocols import Vectors
-from stepwell.models.runtime import cores
+from stepwell.threads import cores
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 

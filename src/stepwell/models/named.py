@@ -30,6 +30,8 @@ class _Loaded:
 class NamedEncoder:
     """A bi-encoder of sentence-transformers; an `Encoder` and a `TokenEncoder`."""
 
+    local = True
+
     def __init__(
         self,
         model: Any,

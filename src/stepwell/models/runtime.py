@@ -7,7 +7,6 @@ no padding: in a batch, a score would depend on its neighbours. Texts run side b
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from stepwell.errors import ConfigurationError
 from stepwell.models.protocols import Vectors
 from stepwell.models.registry import Handle, ModelKey
 from stepwell.models.texts import load_tokenizer
+from stepwell.threads import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,13 +69,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         message = f"the embedded weights are missing at {path.parent}; reinstall stepwell"
         raise ConfigurationError(message) from error
     return loaded
-
-
-def cores() -> int:
-    """Return how many processors this process may use, 16 at most."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 16)
-    return min(os.cpu_count() or 1, 16)
 
 
 def side_by_side(work: Callable[[T], R], items: list[T], /) -> Iterator[R]:

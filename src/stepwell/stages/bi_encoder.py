@@ -49,6 +49,11 @@ class BiEncoder:
         self._passages = PassageVectors(corpus, encoder=encoder)
         self.encoder = self._passages.encoder
 
+    @property
+    def computes(self) -> bool:
+        """Whether its time is this machine's: an encoder of one's own may ask another."""
+        return bool(getattr(self.encoder, "local", False))
+
     def __repr__(self) -> str:
         return f"BiEncoder({self.encoder.name!r}, k={self.k}, blend={self.blend:g})"
 

@@ -36,6 +36,7 @@ class BM25:
     """
 
     recall_only = False
+    computes = True
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
 
     def __init__(

@@ -15,6 +15,7 @@ from stepwell.models.protocols import PairScores
 from stepwell.stages import blends
 from stepwell.stages.needs import need_candidates
 from stepwell.stopping import Pace, Stop, late, stop_at
+from stepwell.threads import on_cores
 
 
 class CrossEncoder:
@@ -86,10 +87,10 @@ class CrossEncoder:
         if ascore is None or candidates.query.is_blank:
             return await asyncio.to_thread(self.run, candidates)
         need_candidates(candidates, self.name)
-        there, texts = await asyncio.to_thread(self._read, candidates)
+        there, texts = await on_cores(self._read, candidates)
         stop = stop_at(candidates.deadline, self._pace)
         made = await ascore(candidates.query.text, texts, stop=stop)
-        return await asyncio.to_thread(self._scored, candidates, there, made, stop)
+        return await on_cores(self._scored, candidates, there, made, stop)
 
     def _read(self, candidates: Candidates) -> tuple[list[int], list[str]]:
         """Which of the candidates are to be scored and still there, and their texts."""

@@ -32,6 +32,7 @@ class Dedupe:
     """
 
     decides = True
+    computes = True
     guards = True
 
     def __init__(self, *, near: float | None = None, name: str = "dedupe") -> None:

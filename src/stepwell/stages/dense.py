@@ -42,6 +42,11 @@ class Dense:
         self._passages = PassageVectors(corpus)
         self.encoder = self._passages.encoder
 
+    @property
+    def computes(self) -> bool:
+        """Whether its time is this machine's: an encoder of one's own may ask another."""
+        return bool(getattr(self.encoder, "local", False))
+
     def __repr__(self) -> str:
         return f"Dense({self.corpus!r}, k={self.k})"
 

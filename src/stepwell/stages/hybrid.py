@@ -33,6 +33,7 @@ from stepwell.stages import blends
 from stepwell.stages.bm25 import BM25
 from stepwell.stages.dense import Dense
 from stepwell.stages.fusion import convex, reciprocal_rank, union
+from stepwell.threads import on_cores
 from stepwell.trace import StageRecord, record_of
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Hybrid:
             for task in pending:
                 task.cancel()
         # Fusing a thousand takes milliseconds: too long for the loop's thread.
-        return await asyncio.to_thread(self._fused, candidates, _finished(tasks))
+        return await on_cores(self._fused, candidates, _finished(tasks))
 
     def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
         """`run` for each; an arm that can, works on all at once. With a deadline, one by one."""

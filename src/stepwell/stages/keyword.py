@@ -37,6 +37,7 @@ class Keyword:
     """
 
     recall_only = False
+    computes = True
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
     decides = True
     guards = True

@@ -53,6 +53,11 @@ class LateInteraction:
         self.cache_bytes = cache_bytes
         self._cache = ContentCache(cache_bytes)
 
+    @property
+    def computes(self) -> bool:
+        """Whether its time is this machine's: an encoder of one's own may ask another."""
+        return bool(getattr(self.encoder, "local", False))
+
     def __repr__(self) -> str:
         return f"LateInteraction({self.encoder.name!r}, k={self.k}, blend={self.blend:g})"
 

@@ -28,6 +28,7 @@ class MinScore:
     """
 
     decides = True
+    computes = True
     guards = True
 
     def __init__(self, threshold: float, *, of: str | None = None, name: str = "min-score") -> None:
