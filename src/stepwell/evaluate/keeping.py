@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -74,6 +74,8 @@ def kept(path: Path | str | None, key: tuple[str, ...]) -> Iterator[Kept]:
         with lock.acquire(timeout=0):
             yield Kept(file, key)
             file.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps what is open
+                Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout as error:
         raise InputError(f"another process is doing this evaluation ({file})") from error
 
