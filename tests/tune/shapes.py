@@ -12,6 +12,7 @@ QUERIES = {
 
 def cascades(corpus: sw.Corpus) -> dict[str, sw.Cascade]:
     """By name, one of each shape."""
+    arms = [sw.BM25(corpus, 12), sw.Dense(corpus, 9), sw.Keyword(corpus, 7)]
     rrf = sw.Hybrid(corpus, 30, fusion="rrf", weights=[2.0, 1.0])
     return {
         "bm25 > cross": sw.Cascade([sw.BM25(corpus, 20), sw.CrossEncoder(k=4, depth=12)]),
@@ -24,4 +25,9 @@ def cascades(corpus: sw.Corpus) -> dict[str, sw.Cascade]:
         ),
         "bm25 > late": sw.Cascade([sw.BM25(corpus, 25), sw.LateInteraction(k=5)]),
         "dense": sw.Cascade([sw.Dense(corpus, 15)]),
+        "three arms": sw.Cascade([sw.Hybrid(arms, 10, weights=[1, 2, 3]), sw.BiEncoder(corpus, 4)]),
+        # The last stage is given more than the one before has read.
+        "cross > late": sw.Cascade(
+            [sw.Hybrid(corpus, 14), sw.CrossEncoder(k=12, depth=6), sw.LateInteraction(k=5)]
+        ),
     }

@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stepwell as sw
+from stepwell.documents import InMemory
 from stepwell.errors import InputError
-from stepwell.tune import Recording, Setting, Step, build
+from stepwell.tune import Recording, Setting, Step, build, take_apart
+from stepwell.tune.recorded import Recorded, list_key
+from stepwell.tune.replay import replay, tree_of
 from tests.tune.shapes import QUERIES, cascades
 
 NAMES = (
@@ -19,6 +22,8 @@ NAMES = (
     "rrf > late > cross",
     "bm25 > late",
     "dense",
+    "three arms",
+    "cross > late",
 )
 
 
@@ -65,6 +70,42 @@ def test_many_settings_at_once_are_each_alone(recordings: dict[str, Recording], 
     for at in range(0, len(recording.settings), max(1, len(recording.settings) // 20)):
         alone = recording.values("nDCG@3", settings=[recording.settings[at]])
         assert alone[0].tolist() == together[at].tolist()
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from([0.0, 1.0, 2.5, 1 / 3]), st.sampled_from([np.nan, -1.0, 0.5, 7])),
+        min_size=1,
+        max_size=8,
+    ),
+    reads=st.integers(1, 8) | st.none(),
+    blend=st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_a_document_without_a_score_follows_as_in_a_run(
+    rows: list[tuple[float, float]], reads: int | None, blend: float
+) -> None:
+    """One that was deleted meanwhile is not scored: below all that were, in the order it had."""
+    ids = [f"d{at}" for at in range(len(rows))]
+    score = np.sort([row[0] for row in rows])[::-1]
+    values = np.array([row[1] for row in rows], dtype=np.float64)
+    places = np.arange(len(rows), dtype=np.int32)
+    recorded = Recorded(
+        ids,
+        {list_key("bm25", None): (places, score)},
+        values={"cross": values},
+        read={"cross": np.ones(len(rows), dtype=bool)},
+    )
+    reader = sw.CrossEncoder(lambda query, texts: [0.0 for _ in texts], name="cross")
+    anatomy = take_apart(sw.Cascade([sw.BM25(k=None), reader]))
+    setting = Setting(("bm25",), (None,), (1.0,), None, (Step("cross", reads, blend),))
+    answers = next(replay(recorded, tree_of([setting]), anatomy))
+
+    found = sw.Candidates.start("q").recalled("bm25", ids, score, source=InMemory())
+    given_ones = values.copy()
+    given_ones[reads or len(rows) :] = np.nan
+    real = found.scored("cross", given_ones, blend=blend)
+    assert [ids[at] for at in answers.order[0]] == real.ids.tolist()
+    assert answers.score[0].tolist() == real.score[: answers.score.shape[1]].tolist()
 
 
 def test_what_was_not_recorded_is_refused(recordings: dict[str, Recording]) -> None:
