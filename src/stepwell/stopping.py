@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from stepwell.candidates import Candidates
 
 # Of a measure, at each new one: a batch twice as long as usual is expected for a few more.
 KEEP = 0.8
+# Of it, at each query that was refused for it: nothing was measured, so it is soon tried again.
+KEEP_UNTRIED = 0.5
+# Times the measure before: one batch that stalled is not believed at once.
+GROWTH = 4.0
 
 
 class Pace:
@@ -26,11 +30,12 @@ class Pace:
 
     def heard(self, seconds: float) -> None:
         """Tell what a batch took."""
-        self.seconds = max(seconds, KEEP * self.seconds)
+        believed = min(seconds, GROWTH * self.seconds) if self.seconds else seconds
+        self.seconds = max(believed, KEEP * self.seconds)
 
     def refused(self) -> None:
         """Tell that none was begun, so that one slow batch is not believed for ever."""
-        self.seconds *= KEEP
+        self.seconds *= KEEP_UNTRIED
 
 
 class Stop:
@@ -67,6 +72,17 @@ class Stop:
     def end(self) -> None:
         """Say so from now on: what was asked for ended before this was asked again."""
         self.said = True
+
+
+def is_over(stop: Callable[[], bool] | None) -> bool:
+    """Whether the time is over, for one who only waits.
+
+    Asking a `Stop` itself would tell it how long a batch takes.
+    """
+    if stop is None:
+        return False
+    deadline: float | None = getattr(stop, "deadline", None)
+    return stop() if deadline is None else time.monotonic() >= deadline
 
 
 def stop_at(deadline: float | None, pace: Pace | None = None) -> Stop | None:

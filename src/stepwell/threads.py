@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache, partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_GATES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 def cores() -> int:
@@ -29,7 +27,15 @@ async def on_cores(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
     Threads that compute take the interpreter from each other, and the event loop stands in line
     among them: with more of them than cores nothing is gained and the loop stalls.
     """
-    loop = asyncio.get_running_loop()
-    gate = _GATES.setdefault(loop, asyncio.Semaphore(cores()))
-    async with gate:
-        return await asyncio.to_thread(function, *args, **kwargs)
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.wrap_future(_pool().submit(call))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores(), thread_name_prefix="stepwell-computes")
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has the pool of its parent, but none of its threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

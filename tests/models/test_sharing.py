@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -23,7 +24,7 @@ from stepwell.models.protocols import ScoreKind
 from stepwell.models.sharing import SharedScorer
 from stepwell.models.steps import Pair, Readings
 from stepwell.stages import CrossEncoder
-from stepwell.stopping import Stop
+from stepwell.stopping import Pace, Stop
 
 
 class Reader:
@@ -183,6 +184,65 @@ async def test_a_call_that_cannot_be_read_spoils_no_other(
         await bad
     await first
     assert right(await shared.ascore("after", ["x"]), "after", ["x"])
+
+
+async def test_an_error_is_raised_and_not_logged_as_lost(shared: SharedScorer) -> None:
+    """What the caller gets as an exception, the event loop does not complain of as well."""
+    lost: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        await shared.ascore("q", ["bad"])
+    gc.collect()
+    await asyncio.sleep(0.01)
+    assert lost == []
+
+
+class Panic(BaseException):
+    """What native code raises where it cannot go on."""
+
+
+def test_a_panic_in_the_model_is_answered_and_the_next_call_served(
+    reader: Reader, shared: SharedScorer
+) -> None:
+    """Even an error that is no `Exception` reaches its caller, and blocks nobody after it."""
+    read = shared._queue._read
+
+    def panics(pairs: list[Pair]) -> Readings:
+        raise Panic("native code gave up")
+
+    shared._queue._read = panics
+    with pytest.raises(Panic):
+        shared.score("q", ["a"])
+    shared._queue._read = read
+    assert right(shared.score("q", ["a"]), "q", ["a"])
+
+
+def test_without_a_thread_to_be_had_the_call_fails_and_the_next_is_served(
+    shared: SharedScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the system has no more threads the caller is told, and nothing stays in line."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            shared.score("q", ["a"])
+    assert right(shared.score("q", ["b"]), "q", ["b"])
+
+
+def test_one_stalled_batch_does_not_refuse_the_queries_after_it(
+    reader: Reader, shared: SharedScorer
+) -> None:
+    """After a batch that took a hundred times as long, most short queries are read again."""
+    for _ in range(5):
+        shared.score("warm", ["x"], stop=Stop(time.monotonic() + 5))
+    reader.seconds = 0.5
+    shared.score("stalls", ["x"], stop=Stop(time.monotonic() + 5))
+    reader.seconds = 0.0
+    made = [shared.score("q", ["x"], stop=Stop(time.monotonic() + 0.2)) for _ in range(10)]
+    assert sum(not np.isnan(each.values).any() for each in made) >= 8
 
 
 async def test_a_full_line_refuses_by_a_typed_error(reader: Reader) -> None:
@@ -348,12 +408,60 @@ def test_a_fork_in_the_middle_of_a_batch_leaves_a_child_that_can_ask(
     assert answer.get() == [value("q", "in the child")]
 
 
+def _asks(cached: CachedScorer, answer: multiprocessing.SimpleQueue[list[float]]) -> None:
+    answer.put(cached.score("first", ["a"]).values.tolist())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_does_not_wait_for_what_its_parent_computes(
+    reader: Reader, shared: SharedScorer
+) -> None:
+    """A pair that is under way in the parent when it forks is read by the child itself."""
+    cached = CachedScorer(shared)
+    reader.hold()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cached.score, "first", ["a"])
+        assert reader.began.wait(10)
+        context = multiprocessing.get_context("fork")
+        answer = context.SimpleQueue()
+        shared._queue._read = Reader().read
+        child = context.Process(target=_asks, args=(cached, answer))
+        child.start()
+        child.join(20)
+        ended = child.exitcode
+        child.kill()
+        reader.open.set()
+        first.result(10)
+    assert ended == 0
+    assert answer.get() == [value("first", "a")]
+
+
 async def test_equal_pairs_under_way_are_read_once(reader: Reader, shared: SharedScorer) -> None:
     """Ten awaited calls for the same pairs cost one reading of them."""
     cached = CachedScorer(shared)
     got = await asyncio.gather(*(cached.ascore("q", texts("p", 20)) for _ in range(10)))
     assert reader.read_of("q") == 20
     assert all(right(made, "q", texts("p", 20)) for made in got)
+
+
+async def test_waiting_for_another_says_nothing_of_how_long_a_batch_takes(
+    reader: Reader, shared: SharedScorer
+) -> None:
+    """A call that waits long for pairs of another leaves the stage's pace alone, so that the next
+    one, with less time, is not refused for it."""
+    cached = CachedScorer(shared)
+    pace = Pace()
+    reader.hold()
+    claims = asyncio.create_task(cached.ascore("q", ["a"]))
+    await until(reader.began.is_set)
+    waits = asyncio.create_task(
+        cached.ascore("q", ["a", "b"], stop=Stop(time.monotonic() + 10, pace))
+    )
+    await asyncio.sleep(0.3)
+    reader.open.set()
+    assert right(await waits, "q", ["a", "b"])
+    await claims
+    assert pace.seconds < 0.2
 
 
 async def test_a_cancelled_call_hands_on_what_others_wait_for(

@@ -144,7 +144,9 @@ def test_a_cascade_keeps_its_order_when_the_deadline_ends_first() -> None:
         result = cascade.rank(QUERY, documents, deadline=0.3)
     assert result.ids == ["0", "1", "2", "3"]
     assert result.degraded
-    assert result.trace.to_dict()["stages"][0]["notes"]["unscored"] == 4
+    (record,) = result.trace.records
+    assert record.status == "failed"
+    assert "did not answer within" in str(record.error)
 
 
 TRICKLES = {
@@ -186,8 +188,8 @@ def test_an_answer_that_trickles_ends_at_the_timeout(part: str) -> None:
         with pytest.raises(sw.RemoteError, match="did not answer within"):
             scorer.score(QUERY, TEXTS)
         slow = RemoteReranker("tei", url=url)
-        values = slow.score(QUERY, TEXTS, stop=Stop(time.monotonic() + 0.3)).values
-        assert [math.isnan(value) for value in values] == [True] * 4
+        with pytest.raises(sw.RemoteError, match="did not answer within"):
+            slow.score(QUERY, TEXTS, stop=Stop(time.monotonic() + 0.3))
         assert not over.is_set()
     finally:
         over.set()
@@ -289,3 +291,19 @@ def test_any_answer_is_read_or_refused(answer: Any, n: int) -> None:
         return
     assert values.shape == (n,)
     assert all(math.isfinite(value) for value in values)
+
+
+def test_a_server_that_hangs_opens_the_breaker() -> None:
+    """No answer before the deadline is a failure of the server: after three it is left alone, and
+    the stage that stands in for it works in all of its time."""
+    with serving("tei", 5.0, 5.0, 5.0, 5.0) as server:
+        remote = sw.CrossEncoder(RemoteReranker("tei", url=server.url), name="remote")
+        instead = sw.CrossEncoder(lambda _, texts: list(range(len(texts))), name="instead")
+        guarded = sw.Guarded(remote, instead, failures=3)
+        cascade = sw.Cascade([guarded])
+        documents = [sw.Document(str(at), text) for at, text in enumerate(TEXTS)]
+        for _ in range(3):
+            assert cascade.rank(QUERY, documents, deadline=0.15).degraded
+        result = cascade.rank(QUERY, documents, deadline=5)
+    assert result.ids == ["3", "2", "1", "0"]
+    assert result.degraded

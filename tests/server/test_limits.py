@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from stepwell.models import load_scorer
 from stepwell.remote.secret import Secret
 from stepwell.server import Limits, Service, guard
-from tests.server.serving import AwaitedHeld, Held, post, running, until
+from tests.server.serving import SLOW, AwaitedHeld, Held, command, post, process, running, until
 
 RERANK = {"query": "q", "documents": ["a"]}
 
@@ -251,3 +252,33 @@ def test_a_limit_below_1() -> None:
     """A limit that would refuse everything is refused itself."""
     with pytest.raises(ValueError, match="the limit 'k' must be an integer of at least 1"):
         Limits(k=0)
+
+
+def test_who_sends_slowly_takes_no_place(pages: Path) -> None:
+    """Requests whose body has not arrived do not count among those that are worked on."""
+    with command(pages, "--max-requests", 1) as told:
+        told.ready()
+        host, port = told.url.removeprefix("http://").split(":")
+        slow = [socket.create_connection((host, int(port))) for _ in range(3)]
+        try:
+            for each in slow:
+                each.sendall(b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            assert post(told.url, "/search", {"query": "logs"}).status_code == 200
+        finally:
+            for each in slow:
+                each.close()
+
+
+def test_a_connection_that_says_nothing_is_ended() -> None:
+    """Who connects and never sends a whole request is hung up on; others are served."""
+    with process("-c", SLOW.replace("import sys, time", HURRIED)) as told:
+        told.ready()
+        host, port = told.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as silent:
+            silent.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: x\r\nX-Half: ")
+            assert silent.recv(1) == b""
+        asked = {"query": "0", "documents": ["a"]}
+        assert post(told.url, "/v2/rerank", asked).status_code == 200
+
+
+HURRIED = "import sys, time, stepwell.server.running as running; running.HEAD = 0.5"

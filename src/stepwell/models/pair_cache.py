@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.models.pair_file import Known, PairFile
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
+from stepwell.stopping import is_over
 from stepwell.watching import watcher
 
 SIZE = 50_000
@@ -69,8 +72,8 @@ class CachedScorer:
         settings = [getattr(scorer, each, None) for each in ("max_length", "max_windows")]
         self._prefix = f"{scorer.name}\0{scorer.kind}\0{settings}\0".encode()
         self._kept: OrderedDict[bytes, Known] = OrderedDict()
-        self._under_way: dict[bytes, Future[Known | None]] = {}
-        self._lock = threading.Lock()
+        self.forked()
+        _CACHES.add(self)
 
     @property
     def name(self) -> str:
@@ -126,8 +129,7 @@ class CachedScorer:
             need = _next(walk, None)
             while not isinstance(need, PairScores):
                 if isinstance(need, Future):
-                    wait = None if stop is None else WAIT
-                    await asyncio.wait([asyncio.wrap_future(need)], timeout=wait)
+                    await _done(need, stop)
                     need = _next(walk, None)
                 else:
                     need = _next(walk, await inner(query, need, stop=stop))
@@ -148,7 +150,7 @@ class CachedScorer:
         if len(found) < len(keys):
             texts = dict(zip(keys, passages, strict=True))
             while left := [key for key in texts if key not in found]:
-                if stop is not None and stop():
+                if is_over(stop):
                     break
                 mine, others = self._claim(left, found)
                 if mine:
@@ -168,6 +170,11 @@ class CachedScorer:
             return PairScores(values, int(cut.sum()) + untold, windows, failure=failure)
         truncated = int(cut.sum())
         return PairScores(values, truncated, windows, cut=cut, passes=passes, failure=failure)
+
+    def forked(self) -> None:
+        """Begin anew in the child of a fork: what was under way is the parent's."""
+        self._under_way: dict[bytes, Future[Known | None]] = {}
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Forget all in memory, close the file, and close the inner scorer if it can be."""
@@ -258,6 +265,19 @@ class CachedScorer:
                 future.set_result(made.get(key))
 
 
+# All there are, for the child of a fork.
+_CACHES: weakref.WeakSet[CachedScorer] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_CACHES):
+        each.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def _each(scores: PairScores) -> tuple[NDArray[np.bool_], NDArray[np.int32]] | None:
     """What was truncated, and the windows of each passage; None where totals cannot tell."""
     read = ~np.isnan(scores.values)
@@ -276,10 +296,17 @@ def _wait(
     stop: Callable[[], bool] | None,
 ) -> Generator[Future[Known | None], None, None]:
     for key, future in others.items():
-        while not future.done() and not (stop is not None and stop()):
+        while not future.done() and not is_over(stop):
             yield future
         if future.done() and (known := future.result()) is not None:
             found[key] = known
+
+
+async def _done(future: Future[Known | None], stop: Callable[[], bool] | None) -> None:
+    """Wait for what another call makes, or until time is over."""
+    waiting = asyncio.wrap_future(future)
+    while not waiting.done() and not is_over(stop):
+        await asyncio.wait([waiting], timeout=None if stop is None else WAIT)
 
 
 def _next(walk: Walk, got: PairScores | None) -> list[str] | Future[Known | None] | PairScores:

@@ -129,7 +129,11 @@ class Queue:
             idle, self._busy = not self._busy, True
         request.done.add_done_callback(lambda _: self._leave(request))
         if idle:
-            threading.Thread(target=self._work, name="stepwell-shared").start()
+            try:
+                threading.Thread(target=self._work, name="stepwell-shared").start()
+            except BaseException as error:  # no more threads: nobody would ever read the line
+                self._fail(error)
+                raise
         return request
 
     def _leave(self, request: Request) -> None:
@@ -138,11 +142,25 @@ class Queue:
                 self._line.remove(request)
                 self._waiting -= request.left
 
+    def _fail(self, error: BaseException) -> None:
+        """Answer all who wait with the error, and let the next one begin anew."""
+        with self._lock:
+            left = list(self._line)
+            self._line.clear()
+            self._waiting = 0
+            self._busy = False
+        for request in left:
+            request.end(error)
+
     def _work(self) -> None:
-        if self._waiting < self._step:
-            time.sleep(self._wait)
-        while batch := self._take():
-            self._serve(batch)
+        try:
+            if self._waiting < self._step:
+                time.sleep(self._wait)
+            while batch := self._take():
+                self._serve(batch)
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     def _take(self) -> list[tuple[Request, slice]]:
         """The next batch; small where anybody is pressed for time, empty when nobody waits."""
@@ -201,6 +219,10 @@ class Queue:
             else:  # one of them may have spoilt it
                 for each in batch:
                     self._serve([each])
+            return
+        except BaseException as error:  # such as a panic in a library's native code
+            for request, _ in batch:
+                request.end(error)
             return
         if self._warm:
             steps = -(-_count(batch) // self._step)

@@ -134,9 +134,11 @@ class SharedScorer:
         if not len(passages):
             return Readings.none(0).scores()
         request = self._queue.submit([(query, passage) for passage in passages], stop)
+        done = asyncio.wrap_future(request.done)
+        done.add_done_callback(_heard)
         try:
             while not request.done.done():
-                await asyncio.wait([asyncio.wrap_future(request.done)], timeout=request.patience)
+                await asyncio.wait([done], timeout=request.patience)
                 if not request.done.done() and request.is_over():
                     request.end()
             return request.scores()
@@ -163,6 +165,12 @@ def _queue(scorer: PairScorer, limit: int, wait: float) -> Queue:
     if isinstance(scorer, ReadsPairs):
         return Queue(scorer.read, step=scorer.step, limit=limit, wait=wait)
     return Queue(partial(_by_query, scorer), step=STEP, limit=limit, wait=wait)
+
+
+def _heard(done: asyncio.Future[Readings]) -> None:
+    """Take note of an error, which the request itself raises, or asyncio logs it as lost."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _by_query(scorer: PairScorer, pairs: list[Pair]) -> Readings:

@@ -61,6 +61,7 @@ class Call:
         self._over = self._busy = False
         self._alone = asyncio.Lock()
         self._failed: dict[int, RemoteError] = {}
+        self._silent: RemoteError | None = None
 
     async def run(self, client: httpx.AsyncClient, *, side_by_side: int) -> PairScores:
         """Ask until all have scores, it is time to stop, or a request fails for good.
@@ -77,8 +78,11 @@ class Call:
         missing = [at for at in told if np.isnan(values[at])]
         if missing:
             values[missing[0] :] = np.nan
-            if failure is not None and np.isnan(values).all():
-                raise failure
+            # A server that answers nothing in the time there is has failed, and whoever guards
+            # the stage must hear of it.
+            failed = failure or self._silent
+            if failed is not None and np.isnan(values).all():
+                raise failed
         else:
             blank = [at for at, text in enumerate(self.sent) if not text.strip()]
             values[blank] = _least(values, self.server.shape.kind)
@@ -129,10 +133,12 @@ class Call:
                 with attempt:
                     return await self._once(client, body, len(texts))
         except Retryable as failure:
+            error = RemoteError(failure.message, api=self.server.api, status=failure.status)
             if self.deadline is not None and time.monotonic() >= self.deadline:
+                if failure.sent:
+                    self._silent = error
                 return None
-            message, status = failure.message, failure.status
-            raise RemoteError(message, api=self.server.api, status=status) from None
+            raise error from None
         return None
 
     async def _once(self, client: httpx.AsyncClient, body: dict[str, object], n: int) -> Vectors:
@@ -141,7 +147,7 @@ class Call:
             if self.deadline is not None:
                 left = min(left, self.deadline - time.monotonic())
             if left <= 0:
-                raise Retryable(f"{self.server.called} was not asked: the deadline is over")
+                raise Retryable(f"{self.server.called} was not asked: time is over", sent=False)
             try:
                 return await self.server.ask(client, body, n, timeout=left)
             except Retryable as failure:

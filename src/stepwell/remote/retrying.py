@@ -24,11 +24,14 @@ class Retryable(Exception):  # noqa: N818
         message: What to say if it does not pass.
         status: The server's, 0 if there was none.
         wait: Seconds that the server asks to wait.
+        sent: Whether there was a request at all.
     """
 
-    def __init__(self, message: str, *, status: int = 0, wait: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, status: int = 0, wait: float = 0.0, sent: bool = True
+    ) -> None:
         super().__init__(message)
-        self.message, self.status, self.wait = message, status, wait
+        self.message, self.status, self.wait, self.sent = message, status, wait, sent
 
 
 def retrying(attempts: int, deadline: float | None, *, api: str = "") -> AsyncRetrying:

@@ -58,8 +58,9 @@ async def _answered(
         _check_key(request, service.key)
     if request.method != "POST":
         return await handler(request)
+    # Read before there is room: who sends slowly takes no place from those who have sent.
+    await request.body()
     with service.admitted():
-        await request.body()
         return await _unless_gone(request, handler)
 
 

@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 from opentelemetry.metrics import set_meter_provider
@@ -33,6 +35,8 @@ IDLE = 75
 and never write to one that is just being closed here."""
 SETTLE = 2.0
 """Seconds at most for the first request of a connection that was accepted last."""
+HEAD = 30.0
+"""Seconds for the first request's head; a connection without one is ended."""
 BACKLOG = 2048
 SO_ATTACH_FILTER = 26
 BPF_RETURN = 0x06
@@ -118,6 +122,7 @@ class DrainingServer(uvicorn.Server):
         self._service, self._drain = service, drain
         self._ends: float | None = None
         self._was = "loading"
+        self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; at once when told again, by SIGINT, or before there was anything to do."""
@@ -139,7 +144,16 @@ class DrainingServer(uvicorn.Server):
         over = self._ends is not None and time.monotonic() >= self._ends
         if over or self._service.failure is not None:
             self.should_exit = True
+        self._hang_up()
         return await super().on_tick(counter)
+
+    def _hang_up(self) -> None:
+        now = time.monotonic()
+        for each in list(self.server_state.connections):
+            if getattr(each, "cycle", True) is not None:
+                self._since.pop(each, None)
+            elif now - self._since.setdefault(each, now) > HEAD:
+                each.transport.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing new and finish the rest, that which nobody has looked at yet included.

@@ -15,6 +15,7 @@ from stepwell.driving import Walk, drive, drive_async, drive_many
 from stepwell.errors import ConfigurationError, StageError, import_extra
 from stepwell.stage import AsyncStage, Stage
 from stepwell.stages.breaker import Breaker
+from stepwell.threads import on_cores
 from stepwell.trace import record_of
 from stepwell.watching import watcher
 
@@ -153,7 +154,8 @@ class _Retried:
         async def once() -> Candidates:
             if isinstance(self.stage, AsyncStage):
                 return await self.stage.arun(candidates)
-            return await asyncio.to_thread(self.stage.run, candidates)
+            away = on_cores if getattr(self.stage, "computes", False) else asyncio.to_thread
+            return await away(self.stage.run, candidates)
 
         policy = AsyncRetrying(**self._policy(candidates))
         return self._noted(await policy(once), policy)
