@@ -27,7 +27,8 @@ class RemoteReranker:
     Passages beyond what one request may hold go in several, some at a time. A request that fails in
     passing (no connection, 429, 5xx, half an answer) is made again, after what the server asks for,
     as long as the query's deadline allows; when that is over, what has no score yet is left
-    unscored, and a server that answered nothing has failed. Its connections live in a thread of their own from first use until `close`.
+    unscored, and a server that answered nothing has failed. Its connections live in a thread of
+    their own from first use until `close`.
 
     Args:
         api: "cohere", "voyage", "jina", "tei" (Text Embeddings Inference), "vllm", "infinity",
