@@ -19,6 +19,7 @@ from stepwell.errors import (
     CorpusError,
     InputError,
     MissingExtraError,
+    ModelError,
     OverloadedError,
     RemoteError,
     StageError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from stepwell.corpus import Corpus
     from stepwell.models.sharing import SharedScorer
     from stepwell.remote import RemoteReranker
+    from stepwell.shadow import Shadow
     from stepwell.stages import (
         BM25,
         MMR,
@@ -55,6 +57,7 @@ __version__ = "0.1.0"
 _LATER = {
     "Corpus": "stepwell.corpus",
     "RemoteReranker": "stepwell.remote",
+    "Shadow": "stepwell.shadow",
     "SharedScorer": "stepwell.models.sharing",
     **dict.fromkeys(
         (
@@ -99,12 +102,14 @@ __all__ = [
     "LateInteraction",
     "MinScore",
     "MissingExtraError",
+    "ModelError",
     "OverloadedError",
     "Parents",
     "Query",
     "RemoteError",
     "RemoteReranker",
     "Result",
+    "Shadow",
     "SharedScorer",
     "Source",
     "Stage",

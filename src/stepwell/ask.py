@@ -28,6 +28,7 @@ class Ask:
     k: int | None
     deadline: float | None
     began: float
+    aside: bool = False  # nobody waits for the answer, so nobody is warned of a degraded one
 
     @classmethod
     def of(
@@ -67,12 +68,13 @@ class Ask:
             return error
 
     @property
-    def _until(self) -> float | None:
+    def until(self) -> float | None:
+        """`time.monotonic()` seconds at the deadline, or None."""
         return None if self.deadline is None else self.began + self.deadline
 
     def start(self) -> Candidates:
         """The empty set that a search starts from."""
-        return Candidates.start(self.query, deadline=self._until)
+        return Candidates.start(self.query, deadline=self.until)
 
     def bring(
         self, documents: Iterable[Document | str], scores: Sequence[float] | None
@@ -80,7 +82,7 @@ class Ask:
         """The set that ranking starts from, and by id why a document is not in it."""
         several(documents, "documents")
         brought = [_document(at, each) for at, each in enumerate(documents)]
-        brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self._until)
+        brought_set = Candidates.of(self.query, brought, scores=scores, deadline=self.until)
         excluded = {id: each.reason for each in brought_set.dropped for id in each.ids.tolist()}
         return replace(brought_set, dropped=()), excluded
 
@@ -105,7 +107,7 @@ class Ask:
             k=self.k,
             deadline_ms=None if self.deadline is None else self.deadline * 1e3,
         )
-        if trace.degraded:
+        if trace.degraded and not self.aside:
             log.warning("a degraded answer: %s", "; ".join(map(_told, trace.faults)))
         return Result(self.query, hits, trace)
 

@@ -38,6 +38,7 @@ from stepwell.watching import watcher
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
+    from stepwell.shadow import Shadow
 
 OnFailure = Literal["raise", "skip"]
 
@@ -51,6 +52,8 @@ class Cascade:
         on_failure: By stage name, "raise" or "skip" (keep the order so far). By default a stage
             that recalls or guards raises and any other is skipped; the trace says so. When a
             recall is skipped, a recall stage after it recalls instead.
+        shadow: Another cascade to run beside live traffic, off its path, or a `Shadow` of it that
+            says how: the differences of the answers are told. Inside another cascade it is idle.
 
     Raises:
         ConfigurationError: No stages, one that is no stage, two of one name, an unknown policy.
@@ -72,12 +75,14 @@ class Cascade:
         *,
         name: str = "cascade",
         on_failure: Mapping[str, OnFailure] | None = None,
+        shadow: Cascade | Shadow | None = None,
     ) -> None:
         if isinstance(stages, (str, Stage)) or not isinstance(stages, Iterable):
             raise ConfigurationError(f"a cascade takes a list of stages, not {stages!r}")
         self.stages = tuple(stages)
         self.name = name
         self.on_failure = dict(on_failure or {})
+        self.shadow = _beside(shadow)
         self._budget = Budget()
         _check_stages(self.stages, self.on_failure)
 
@@ -96,7 +101,12 @@ class Cascade:
 
     @classmethod
     def load(
-        cls, path: str | Path, corpus: Corpus | None = None, *, stages: Iterable[Stage] = ()
+        cls,
+        path: str | Path,
+        corpus: Corpus | None = None,
+        *,
+        stages: Iterable[Stage] = (),
+        shadow: Cascade | Shadow | None = None,
     ) -> Cascade:
         """Read a cascade file, such as `save` and `stepwell tune` write; see `docs/tuning.md`.
 
@@ -104,16 +114,19 @@ class Cascade:
             path: A TOML file; it holds stages and options, and neither corpus nor weights nor keys.
             corpus: What recall stages search.
             stages: Those of your own that the file names.
+            shadow: As in `Cascade`; a file holds none.
 
         Raises:
             ConfigurationError: The file is missing, faulty or of another version.
         """
         from stepwell.stages.cascade_file import read_cascade
 
-        return read_cascade(path, corpus, stages=stages)
+        cascade = read_cascade(path, corpus, stages=stages)
+        cascade.shadow = _beside(shadow)
+        return cascade
 
     def save(self, path: str | Path) -> None:
-        """Write the stages and their options to a cascade file.
+        """Write the stages and their options to a cascade file, without a shadow.
 
         Raises:
             ConfigurationError: A stage holds an object that a file cannot name.
@@ -152,7 +165,8 @@ class Cascade:
         """
         ask = Ask.of(query, k, filter, deadline)
         with watcher().searching(self.name, (ask,)) as seen:
-            return seen(ask.answer(*drive(self._walk(ask.start()))))
+            result = seen(ask.answer(*drive(self._walk(ask.start()))))
+        return self._shadowed(result)
 
     async def asearch(
         self,
@@ -168,7 +182,8 @@ class Cascade:
             # When many ask at once, all have asked before the first one's work begins to compete.
             await asyncio.sleep(0)
             end = await drive_async(self._walk(ask.start()))
-            return await on_cores(lambda: seen(ask.answer(*end)))
+            result = await on_cores(lambda: seen(ask.answer(*end)))
+        return self._shadowed(result)
 
     def search_many(
         self,
@@ -199,7 +214,10 @@ class Cascade:
         good = [ask for ask in asks if isinstance(ask, Ask)]
         with watcher().searching(self.name, good) as seen:
             ends = iter(drive_many([self._walk(ask.start()) for ask in good]))
-            return [seen(ask.finish(next(ends))) if isinstance(ask, Ask) else ask for ask in asks]
+            answers = [
+                seen(ask.finish(next(ends))) if isinstance(ask, Ask) else ask for ask in asks
+            ]
+        return [self._shadowed(each) if isinstance(each, Result) else each for each in answers]
 
     async def asearch_many(
         self,
@@ -242,7 +260,8 @@ class Cascade:
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = ask.bring(documents, scores)
         with watcher().searching(self.name, (ask,)) as seen:
-            return seen(ask.answer(*drive(self._walk(brought)), rejected=excluded))
+            result = seen(ask.answer(*drive(self._walk(brought)), rejected=excluded))
+        return self._shadowed(result, brought)
 
     async def arank(
         self,
@@ -259,7 +278,14 @@ class Cascade:
         brought, excluded = await asyncio.to_thread(ask.bring, documents, scores)
         with watcher().searching(self.name, (ask,)) as seen:
             end = await drive_async(self._walk(brought))
-            return await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
+            result = await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
+        return self._shadowed(result, brought)
+
+    def _shadowed(self, result: Result, brought: Candidates | None = None) -> Result:
+        """The answer, which the shadow has taken note of."""
+        if self.shadow is not None:
+            self.shadow.offer(self.name, result, brought)
+        return result
 
     # -- being a stage ---------------------------------------------------------------------
 
@@ -326,6 +352,14 @@ class Cascade:
         needed = candidates.fresh or getattr(stage, "guards", False)
         default: OnFailure = "raise" if needed else "skip"
         return self.on_failure.get(stage.name, default) == "raise"
+
+
+def _beside(shadow: Cascade | Shadow | None) -> Shadow | None:
+    if shadow is None:
+        return None
+    from stepwell.shadow import Shadow
+
+    return shadow if isinstance(shadow, Shadow) else Shadow(shadow)
 
 
 # -- rules -----------------------------------------------------------------------------------

@@ -54,6 +54,10 @@ class Watcher(Protocol):
         """Something happened that no trace tells, such as a retry."""
         ...
 
+    def record(self, what: str, value: float, /, **attributes: str) -> None:
+        """Something was measured that no trace tells."""
+        ...
+
 
 def watcher() -> Watcher:
     """Who watches at this moment."""
@@ -86,6 +90,9 @@ class _Nobody:
         pass
 
     def count(self, what: str, amount: int = 1, /, **attributes: str) -> None:
+        pass
+
+    def record(self, what: str, value: float, /, **attributes: str) -> None:
         pass
 
 

@@ -126,7 +126,9 @@ def test_the_page_names_nothing_else(exposed: Exposed) -> None:
     """Each metric and each attribute in the page exists."""
     known = {f"stepwell.{name}" for name in (*HISTOGRAMS, *COUNTERS)}
     labels = {label for series in exposed.values() for each in series for label in each}
-    for name in re.findall(r"`(stepwell\.(?:cascade|stage|signal|cache|remote)\.[\w.]+)`", PAGE):
+    for name in re.findall(
+        r"`(stepwell\.(?:cascade|stage|signal|cache|remote|shadow)\.[\w.]+)`", PAGE
+    ):
         assert name in known or name.replace(".", "_") in labels, name
     for name in re.findall(r"\b(stepwell_[a-z_]+)\b", PAGE):
         assert name in exposed or name in labels, name

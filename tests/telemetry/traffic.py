@@ -32,3 +32,6 @@ def run() -> None:
         stage = sw.CrossEncoder(RemoteReranker("tei", url=server.url))
         sw.Cascade([stage]).rank(QUERY, TEXTS)
     sw.Cascade([Fail()]).search_each(["q"])
+    with sw.Shadow(sw.Cascade([Recall(), Score(RISING)])) as shadow:
+        sw.Cascade([Recall()], name="search", shadow=shadow).search("q")
+        shadow.wait(20)

@@ -71,8 +71,10 @@ TYPES: dict[str, type[Any]] = {
     "cascade": Cascade,
 }
 OWN = "own"
-# Arguments that a file does not hold, and those that are stages themselves.
+# What stages are given when a file is read, all arguments that it does not hold, and those that are
+# stages themselves.
 GIVEN = ("corpus", "source")
+ABSENT = (*GIVEN, "shadow")
 INSIDE = ("stage", "fallback")
 MODELS = ("model", "encoder")
 # What is secret, and not written.
@@ -256,7 +258,7 @@ class _Reader:
 def _options(kind: type[Any]) -> dict[str, inspect.Parameter]:
     """What a file may hold of a stage's constructor."""
     found = inspect.signature(kind).parameters
-    return {name: option for name, option in found.items() if name not in GIVEN}
+    return {name: option for name, option in found.items() if name not in ABSENT}
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

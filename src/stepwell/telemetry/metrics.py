@@ -28,6 +28,7 @@ HISTOGRAMS = {
     "signal.overlap": ("1", SHARES, "Rank-biased overlap of a stage's order with the one before."),
     "signal.recall_rank": ("{rank}", RANKS, "Rank of a hit in the first recall."),
     "signal.margin": ("1", SHARES, "Lead of the best over the second, in parts of the range."),
+    "shadow.overlap": ("1", SHARES, "Rank-biased overlap of a shadow's answer with the live one."),
 }
 COUNTERS = {
     "cascade.late": ("{query}", "Answers that came after their deadline."),
@@ -42,6 +43,7 @@ COUNTERS = {
     "remote.retries": ("{retry}", "Further requests to a rerank API after one that failed."),
     "cache.pairs": ("{pair}", "Pairs of query and passage that were looked up."),
     "signal.judged": ("{query}", "Queries, by whether one hit was good."),
+    "shadow.queries": ("{query}", "Live answers sampled for a shadow, by what came of it."),
 }
 _NEUTRAL = "opentelemetry.metrics"
 
@@ -63,8 +65,11 @@ class Instruments:
 
     def count(self, what: str, amount: int, attributes: Mapping[str, str]) -> None:
         """Add to a counter; attribute names get the prefix of all."""
-        named = {f"stepwell.{name.replace('_', '.')}": attributes[name] for name in attributes}
-        self._counters[what].add(amount, named)
+        self._counters[what].add(amount, _named(attributes))
+
+    def record(self, what: str, value: float, attributes: Mapping[str, str]) -> None:
+        """Add to a histogram, likewise."""
+        self._histograms[what].record(value, _named(attributes))
 
     def answered(self, cascade: str, result: Result) -> None:
         """Record an answer."""
@@ -122,6 +127,10 @@ class Instruments:
             self._histograms["signal.margin"].record(told.margin, own)
         if told.good is not None:
             self._counters["signal.judged"].add(1, {**own, "stepwell.good": told.good})
+
+
+def _named(attributes: Mapping[str, str]) -> Attributes:
+    return {f"stepwell.{name.replace('_', '.')}": attributes[name] for name in attributes}
 
 
 def _all(records: Iterable[StageRecord]) -> Iterator[StageRecord]:

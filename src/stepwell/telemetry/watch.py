@@ -54,6 +54,10 @@ class Telemetry:
         """Add to a counter."""
         self._instruments.count(what, amount, attributes)
 
+    def record(self, what: str, value: float, /, **attributes: str) -> None:
+        """Add to a histogram."""
+        self._instruments.record(what, value, attributes)
+
 
 class _Span:
     """A span that is current for what runs inside; it takes no message of an error."""
