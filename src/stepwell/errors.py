@@ -7,6 +7,7 @@ StepwellError
 ├ InputError (ValueError)           called wrong: a query that is no string, an unknown operator
 ├ CorpusError                       the store: locked, damaged, of another version; says what to run
 ├ OverloadedError                   more asks for a model than may wait; ask again later
+├ ModelError (ValueError)           a model returned what cannot be used; .model
 ├ RemoteError                       a server refused or failed; .api .status
 └ StageError                        a stage failed; .stage .position .trace, cause chained
    └ ContractError                  a stage broke a rule; says which
@@ -63,6 +64,21 @@ class CorpusError(StepwellError):
 
 class OverloadedError(StepwellError):
     """More work waits for a model than may; what was asked was not begun."""
+
+
+class ModelError(StepwellError, ValueError):
+    """A model returned what cannot be used: NaN, too few scores, no numbers at all.
+
+    In a cascade this is the failure of one stage at one query; the message quotes nothing that the
+    model read or wrote.
+
+    Attributes:
+        model: Its name.
+    """
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class RemoteError(StepwellError):

@@ -185,8 +185,8 @@ def test_the_end_of_a_long_passage_is_read(reader: CrossEncoder) -> None:
     assert max(spread) > 1e-2
 
 
-def test_a_model_that_returns_nan_is_an_error(reader: CrossEncoder) -> None:
-    """CrossEncoderReranker sorts among NaN and answers out of order; here that is an error."""
+def test_a_model_that_returns_nan_orders_nothing(reader: CrossEncoder) -> None:
+    """CrossEncoderReranker sorts among NaN; here the recall's order stays, or it is an error."""
 
     class Broken(Read):
         def score(self, text_pairs: list[tuple[str, str]]) -> Any:
@@ -204,8 +204,12 @@ def test_a_model_that_returns_nan_is_an_error(reader: CrossEncoder) -> None:
     def read(query: str, passages: list[str]) -> Any:
         return broken.score([(query, passage) for passage in passages])
 
-    with pytest.raises(sw.ConfigurationError, match="NaN"):
-        sw.Cascade([as_stage(memory_store(), k=20), sw.CrossEncoder(read)]).search(QUERY)
+    stages = [as_stage(memory_store(), k=20), sw.CrossEncoder(read)]
+    result = sw.Cascade(stages).search(QUERY, k=10)
+    assert result.ids == whole[:10]
+    assert result.degraded
+    with pytest.raises(sw.ModelError, match="NaN"):
+        sw.Cascade(stages, on_failure={"cross-encoder": "raise"}).search(QUERY)
 
 
 def test_a_misspelt_argument_is_an_error(reader: CrossEncoder) -> None:

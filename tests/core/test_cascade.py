@@ -302,8 +302,8 @@ def test_the_callers_own_mistakes_are_always_raised(error):
 
 
 def test_what_was_built_wrong_is_skipped_only_where_that_was_said():
-    """A scorer that returns NaN need not take the answer down."""
-    stages = [Recall(), Fail(ConfigurationError("it returned NaN"))]
+    """A stage whose model cannot be loaded need not take the answer down."""
+    stages = [Recall(), Fail(ConfigurationError("no such model"))]
     with pytest.raises(ConfigurationError):
         Cascade(stages).search("q")
     assert Cascade(stages, on_failure={"fail": "skip"}).search("q").degraded

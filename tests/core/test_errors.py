@@ -10,6 +10,7 @@ from stepwell import (
     ContractError,
     InputError,
     MissingExtraError,
+    ModelError,
     StageError,
     StepwellError,
 )
@@ -18,7 +19,12 @@ from stepwell.errors import import_extra
 
 @pytest.mark.parametrize(
     ("error", "builtin"),
-    [(ConfigurationError, ValueError), (InputError, ValueError), (MissingExtraError, ImportError)],
+    [
+        (ConfigurationError, ValueError),
+        (InputError, ValueError),
+        (ModelError, ValueError),
+        (MissingExtraError, ImportError),
+    ],
 )
 def test_each_error_is_also_the_builtin_a_caller_would_catch(error, builtin):
     assert issubclass(error, builtin)
@@ -28,7 +34,7 @@ def test_each_error_is_also_the_builtin_a_caller_would_catch(error, builtin):
 
 def test_every_error_of_the_front_door_is_in_the_tree():
     errors = [getattr(stepwell, name) for name in stepwell.__all__ if name.endswith("Error")]
-    assert len(errors) == 9
+    assert len(errors) == 10
     assert all(issubclass(error, StepwellError) for error in errors)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ModelError
 from stepwell.models import load_encoder, load_scorer
 
 
@@ -51,7 +51,7 @@ def test_zero_vector_stays_zero() -> None:
 def test_bad_vectors_are_refused(returned: Any, says: str) -> None:
     """An encoder that returns something else than finite rows is named in a typed error."""
     encoder = load_encoder(lambda texts: returned, name="mine")
-    with pytest.raises(ConfigurationError, match=rf"mine returned .*{says}"):
+    with pytest.raises(ModelError, match=rf"mine returned .*{says}"):
         encoder.encode(["a", "b"])
 
 
@@ -59,7 +59,7 @@ def test_dimension_may_not_change() -> None:
     """An encoder whose vectors change their length is refused at the second call."""
     encoder = load_encoder(lambda texts: np.ones((len(texts), len(texts))))
     encoder.encode(["a"])
-    with pytest.raises(ConfigurationError, match="shape"):
+    with pytest.raises(ModelError, match="shape"):
         encoder.encode(["a", "b"])
 
 
@@ -82,5 +82,5 @@ def test_callable_scorer_stops() -> None:
 def test_bad_scores_are_refused(returned: Any) -> None:
     """A scorer that returns another number of scores, or NaN, is named in a typed error."""
     scorer = load_scorer(lambda query, passages: returned, name="mine")
-    with pytest.raises(ConfigurationError, match="mine returned"):
+    with pytest.raises(ModelError, match="mine returned"):
         scorer.score("q", ["a", "b"])

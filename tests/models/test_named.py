@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepwell.errors import ConfigurationError, MissingExtraError
+from stepwell.errors import ConfigurationError, MissingExtraError, ModelError
 from stepwell.models import Encoder, PairScorer, TokenEncoder, load_encoder, load_scorer
 from stepwell.models.named import NamedEncoder
 
@@ -214,7 +214,7 @@ def test_nan_weights(cross: str, tmp_path: Path) -> None:
     weights = load_file(broken / "model.safetensors")
     weights["classifier.bias"] = np.full_like(weights["classifier.bias"], np.nan)
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ConfigurationError, match="NaN"):
+    with pytest.raises(ModelError, match="NaN"):
         load_scorer(str(broken)).score("log", ["bus"])
 
 

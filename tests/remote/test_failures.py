@@ -119,7 +119,7 @@ def test_logits_are_not_taken_for_probabilities() -> None:
         return answer | {"results": [each | {"relevance_score": 7.5} for each in answer["results"]]}
 
     with serving("vllm", unbounded, unbounded) as server:
-        with pytest.raises(sw.ConfigurationError, match="kind='logit'"):
+        with pytest.raises(sw.ModelError, match="kind='logit'"):
             RemoteReranker("vllm", url=server.url).score(QUERY, TEXTS)
         scorer = RemoteReranker("vllm", url=server.url, kind="logit")
         assert scorer.score(QUERY, TEXTS).values.tolist() == [7.5] * 4

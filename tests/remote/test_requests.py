@@ -217,7 +217,7 @@ def test_cosines_are_a_kind_of_their_own() -> None:
         assert scorer.kind == "similarity"
         assert scorer.score(QUERY, TEXTS).values.tolist() == [-0.25] * 4
         server.faults += [_cosines]
-        with pytest.raises(sw.ConfigurationError, match=r"outside 0 to 1.*'similarity'"):
+        with pytest.raises(sw.ModelError, match=r"outside 0 to 1.*'similarity'"):
             RemoteReranker("jina", url=server.url, key=SECRET).score(QUERY, TEXTS)
         server.fault_of = lambda _: (
             lambda answer: (
@@ -225,7 +225,7 @@ def test_cosines_are_a_kind_of_their_own() -> None:
                 | {"results": [each | {"relevance_score": -1.5} for each in answer["results"]]}
             )
         )
-        with pytest.raises(sw.ConfigurationError, match="outside -1 to 1"):
+        with pytest.raises(sw.ModelError, match="outside -1 to 1"):
             RemoteReranker("jina", url=server.url, key=SECRET, kind="similarity").score(
                 QUERY, TEXTS
             )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import Candidates, Cascade, ConfigurationError, CrossEncoder, Document
+from stepwell import Candidates, Cascade, ConfigurationError, CrossEncoder, Document, ModelError
 from stepwell.models import PairScores
 from stepwell.testing import WordScorer
 
@@ -125,10 +125,51 @@ def test_a_model_that_gives_nan_is_named():
         def score(self, query, passages, /, *, stop=None):
             return PairScores(np.full(len(passages), np.nan, dtype=np.float32))
 
-    with pytest.raises(ConfigurationError, match="my broken model"):
+    with pytest.raises(ModelError, match="my broken model"):
         CrossEncoder(Broken()).run(brought())
-    with pytest.raises(ConfigurationError, match="NaN"):
+    with pytest.raises(ModelError, match="NaN"):
         CrossEncoder(lambda query, passages: [math.nan] * len(passages)).run(brought())
+
+
+class Odd:
+    """A scorer that returns whatever it is told to."""
+
+    name, kind = "odd", "logit"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def score(self, query, passages, /, *, stop=None):
+        return self.answer
+
+
+ODD = {
+    "NaN": lambda query, passages: [math.nan] * len(passages),
+    "infinity": lambda query, passages: [math.inf] * len(passages),
+    "too few": lambda query, passages: [1.0],
+    "words": lambda query, passages: ["no number"] * len(passages),
+    "one for all": Odd(PairScores(np.ones(1, dtype=np.float32))),
+    "infinite": Odd(PairScores(np.full(2, np.inf, dtype=np.float32))),
+    "another class": Odd([1.0, 2.0]),
+    "too many windows": Odd(PairScores(np.ones(2), passes=np.ones(3, dtype=np.int32))),
+}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("odd", ODD)
+def test_a_model_that_answers_nonsense_costs_its_stage_and_not_the_answer(odd, shared, cache):
+    """The stage is skipped and the answer degraded; where the policy is to raise, it is named."""
+    stage = CrossEncoder(ODD[odd], cache=cache, shared=shared)
+    result = Cascade([stage]).rank("q", DOCUMENTS[:2])
+    assert result.ids == [each.id for each in DOCUMENTS[:2]]
+    assert result.degraded
+    (record,) = result.trace.records
+    assert record.status == "failed"
+    assert isinstance(record.error, ModelError)
+    assert record.error.model == stage.scorer.name
+    with pytest.raises(ModelError, match="returned"):
+        Cascade([stage], on_failure={stage.name: "raise"}).rank("q", DOCUMENTS[:2])
 
 
 def test_it_recalls_nothing_and_says_so():

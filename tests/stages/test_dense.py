@@ -11,6 +11,7 @@ from stepwell import (
     Corpus,
     Dense,
     Document,
+    ModelError,
     Query,
 )
 from stepwell.testing import WordEncoder
@@ -95,7 +96,7 @@ def test_an_encoder_that_gives_nan_is_named():
     with Corpus.temporary(encoder=encoder) as corpus:
         corpus.add([Document("a", "x")])
         encoder.broken = True
-        with pytest.raises(ConfigurationError, match="my broken encoder"):
+        with pytest.raises(ModelError, match="my broken encoder"):
             recalled(Dense(corpus), "x")
 
 

@@ -84,6 +84,30 @@ def test_another_stage_takes_its_place(awaited: bool) -> None:
     assert scorer.calls == 2
 
 
+BAD = {
+    "NaN": [1.0, float("nan"), 1.0, 1.0],
+    "too few": [1.0],
+    "words": ["a private text"] * 4,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("bad", BAD)
+def test_a_model_that_answers_nonsense_has_failed(bad: str, awaited: bool) -> None:
+    """What a model returns at a query is tried again, replaced, and opens the breaker."""
+    answers: list[Any] = [BAD[bad], [4.0, 3.0, 2.0, 1.0]]
+    scorer = reads(lambda query, passages: answers.pop(0))
+    again = ask(sw.Guarded(scorer, attempts=2), awaited)
+    assert not again.degraded
+    assert again.trace.records[0].notes["attempts"] == 2
+    broken = sw.Guarded(reads(lambda query, passages: BAD[bad]), SECOND, failures=1, rest=60)
+    replaced = ask(broken, awaited)
+    assert replaced.hits[0].scores == {"second": 2.0}
+    assert "private" not in str(replaced.trace.records[0].children[0].error)
+    assert "resting" in ask(broken, awaited).trace.records[0].children[0].reason
+
+
 def test_without_a_fallback_the_cascades_policy_decides() -> None:
     """The last error goes on: a re-scoring stage is skipped, or raised where that is the policy."""
     result = ask(sw.Guarded(reads(Flaky(9))))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import Candidates, ConfigurationError, Document, LateInteraction
+from stepwell import Candidates, ConfigurationError, Document, LateInteraction, ModelError
 from stepwell.stages.late_interaction import max_sim
 from stepwell.testing import WordEncoder
 
@@ -94,7 +94,7 @@ def test_nan_tokens_are_refused_and_the_encoder_named():
         def encode_tokens(self, texts, /, *, kind="passage"):
             return [np.full((1, 2), np.nan, np.float32) for _ in texts]
 
-    with pytest.raises(ConfigurationError, match="NaN"):
+    with pytest.raises(ModelError, match="mine returned NaN"):
         LateInteraction(Broken(name="mine")).run(Candidates.of("q", DOCUMENTS))
 
 

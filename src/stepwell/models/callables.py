@@ -41,7 +41,7 @@ class ForeignEncoder:
         """Return unit-length float32 rows.
 
         Raises:
-            ConfigurationError: They came in another shape, or with NaN or infinity.
+            ModelError: They came in another shape, or with NaN or infinity.
         """
         values = self._made(list(texts), kind) if len(texts) else []
         vectors = checked_vectors(
@@ -85,7 +85,7 @@ class CallableScorer:
         """Score passages in the order given, in one call, or 32 a call where `stop` is given.
 
         Raises:
-            ConfigurationError: The function returned another number of scores, NaN or infinity.
+            ModelError: The function returned another number of scores, NaN or infinity.
         """
         values = np.full(len(passages), np.nan, dtype=np.float32)
         step = max(len(passages), 1) if stop is None else BATCH

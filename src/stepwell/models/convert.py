@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stepwell.errors import ConfigurationError, MissingExtraError
+from stepwell.errors import ConfigurationError, MissingExtraError, ModelError
 from stepwell.models.batches import Engine, logits
 from stepwell.models.calibrate import Pair, check, stock_pairs
 from stepwell.models.engines import INPUTS, open_engine
@@ -274,7 +274,7 @@ def main() -> None:
     try:
         make = partial(convert, job.pop("name"), folder, report=report)
         _say(channel, {"facts": make(**job)})
-    except ConfigurationError as error:
+    except (ConfigurationError, ModelError) as error:
         _say(channel, {"error": str(error)})
 
 

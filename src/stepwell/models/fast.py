@@ -56,7 +56,7 @@ class FastScorer:
             stop: Asked before every 16 passages; what is left then stays NaN.
 
         Raises:
-            ConfigurationError: The model returned NaN or infinity.
+            ModelError: The model returned NaN or infinity.
         """
         size = self.step if stop is not None else max(len(passages), 1)
         return in_steps(self.read, query, passages, size=size, stop=stop)
@@ -65,7 +65,7 @@ class FastScorer:
         """Score pairs of any queries; rows of one width share a batch whatever query they are of.
 
         Raises:
-            ConfigurationError: The model returned NaN or infinity.
+            ModelError: The model returned NaN or infinity.
         """
         loaded = self._model()
         rows: list[Row] = []

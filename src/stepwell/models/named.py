@@ -60,7 +60,7 @@ class NamedEncoder:
         """Return unit-length float32 vectors; the model's own prompt for queries is used.
 
         Raises:
-            ConfigurationError: The model returned NaN or infinity.
+            ModelError: The model returned NaN or infinity.
         """
         loaded = self._model()
         rows = [clean(text) for text in texts]
@@ -130,7 +130,7 @@ class NamedScorer:
         """Score passages in the order given; long ones in windows, of which the best counts.
 
         Raises:
-            ConfigurationError: The model returned NaN or infinity.
+            ModelError: The model returned NaN or infinity.
         """
         return in_steps(self.read, query, passages, size=self.step, stop=stop)
 
@@ -138,7 +138,7 @@ class NamedScorer:
         """Score pairs of any queries.
 
         Raises:
-            ConfigurationError: The model returned NaN or infinity.
+            ModelError: The model returned NaN or infinity.
         """
         values = np.full(len(pairs), -np.inf, dtype=np.float32)
         cut = np.zeros(len(pairs), dtype=np.bool_)

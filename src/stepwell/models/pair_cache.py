@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.errors import ConfigurationError, InputError
+from stepwell.models.checks import checked_pairs
 from stepwell.models.pair_file import Known, PairFile
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
 from stepwell.stopping import is_over
@@ -242,7 +243,8 @@ class CachedScorer:
     ) -> Generator[list[str], PairScores, PairScores]:
         made: dict[bytes, Known] = {}
         try:
-            scores = yield list(texts.values())
+            answer = yield list(texts.values())
+            scores = checked_pairs(answer, rows=len(texts), name=self.scorer.name)
             each = _each(scores)
             cut, passes = each or (np.zeros(len(texts), dtype=np.bool_),) * 2
             read = {

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stepwell.errors import ConfigurationError
+from stepwell.models.checks import checked_pairs
 from stepwell.models.loading import ScorerSpec, load_scorer
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
 from stepwell.models.queue import Queue
@@ -182,6 +183,7 @@ def _by_query(scorer: PairScorer, pairs: list[Pair]) -> Readings:
     for query, members in of_query.items():
         passages = [pairs[at][1] for at in members]
         made = scorer.score(query, passages)
+        made = checked_pairs(made, rows=len(passages), name=scorer.name)
         # Where only the total is told, it was the longest that were cut.
         longest = np.argsort([-len(passage) for passage in passages], kind="stable")
         cut = np.isin(np.arange(len(passages)), longest[: made.truncated])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ModelError
 from stepwell.models.protocols import Vectors
 from stepwell.remote.shapes import Shape
 
@@ -24,7 +24,7 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
 
     Raises:
         BadAnswerError: A result is missing, doubled, out of range, or its score no finite number.
-        ConfigurationError: Another kind of score was promised.
+        ModelError: Another kind of score was promised.
     """
     results = answer if shape.results is None else _get(answer, shape.results)
     if not isinstance(results, list):
@@ -44,9 +44,10 @@ def scores_of(answer: Any, shape: Shape, n: int, *, name: str) -> Vectors:
         raise BadAnswerError(f"{missing} of {n} passages have no score")
     least = {"probability": 0.0, "similarity": -1.0}.get(shape.kind)
     if least is not None and n and not (values.min() >= least and values.max() <= 1):
-        raise ConfigurationError(
+        raise ModelError(
             f"{name} answered scores outside {least:.0f} to 1, which are no {shape.kind}; "
-            "pass kind='logit' to RemoteReranker, or 'similarity' for cosines"
+            "pass kind='logit' to RemoteReranker, or 'similarity' for cosines",
+            model=name,
         )
     return values
 

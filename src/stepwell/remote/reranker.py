@@ -142,7 +142,7 @@ class RemoteReranker:
         Raises:
             RemoteError: The server refused, or failed more often than `attempts`, and nothing has
                 been scored.
-            ConfigurationError: Its scores are not of the kind that was declared.
+            ModelError: Its scores are not of the kind that was declared.
         """
         begun = self._begin(query, passages, stop)
         try:

@@ -98,7 +98,8 @@ class Server:
             Retryable: It failed in a way that may pass.
             TooLongError: A text in it is too long for the server.
             RemoteError: It was refused.
-            ConfigurationError: The scores are not of the kind that was declared; or no key.
+            ModelError: The scores are not of the kind that was declared.
+            ConfigurationError: It needs a key, and there is none.
         """
         import httpx
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
-from stepwell.errors import ConfigurationError, RemoteError
+from stepwell.errors import ModelError, RemoteError
+from stepwell.models.checks import checked_pairs
 from stepwell.models.loading import Backend, ScorerSpec, load_scorer
 from stepwell.models.protocols import PairScores
 from stepwell.stages import blends
@@ -101,6 +102,7 @@ class CrossEncoder:
     def _scored(
         self, candidates: Candidates, there: list[int], made: PairScores, stop: Stop | None
     ) -> Candidates:
+        made = checked_pairs(made, rows=len(there), name=self.scorer.name)
         values = np.full(len(candidates), np.nan)
         values[there] = made.values
         notes = late(values, candidates, stop, there=there)
@@ -108,7 +110,8 @@ class CrossEncoder:
         if failure is not None:
             notes = {"unscored": int(np.isnan(values[there]).sum())}
         elif not notes and np.isnan(values[there]).any():
-            raise ConfigurationError(f"{self.scorer.name} returned NaN; make it return numbers")
+            message = f"{self.scorer.name} returned NaN; make it return finite numbers"
+            raise ModelError(message, model=self.scorer.name)
         if made.truncated:
             notes["truncated"] = made.truncated
         # What was kept makes no forward pass, but the same question gets the same notes.

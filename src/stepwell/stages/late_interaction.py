@@ -8,6 +8,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ConfigurationError
+from stepwell.models.checks import checked_tokens
 from stepwell.models.loading import EncoderSpec, load_encoder
 from stepwell.models.protocols import Kind, TokenEncoder, Vectors
 from stepwell.stages import blends
@@ -95,13 +96,7 @@ class LateInteraction:
 
     def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:
         made = self.encoder.encode_tokens(texts, kind=kind) if texts else []
-        if not all(np.isfinite(tokens).all() for tokens in made):
-            raise ConfigurationError(
-                f"encoder {self.encoder.name!r} gave NaN or infinite token vectors for a {kind}; "
-                "make it return finite numbers"
-            )
-        # Not float16: turning it back would take longer than all the products.
-        return [np.asarray(tokens, dtype=np.float32) for tokens in made]
+        return checked_tokens(made, rows=len(texts), name=self.encoder.name)
 
 
 def max_sim(query: Vectors, passage: Vectors) -> float:

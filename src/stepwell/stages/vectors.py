@@ -173,7 +173,7 @@ def encode(encoder: Encoder, texts: Sequence[str], *, kind: Kind) -> Vectors:
     """The encoder's vectors, (n, d) float32 unit rows.
 
     Raises:
-        ConfigurationError: They have another shape than promised, or a value is not finite.
+        ModelError: They have another shape than promised, or a value is not finite.
     """
     rows = encoder.encode(texts, kind=kind)
     return checked_vectors(rows, rows=len(texts), dimension=encoder.dimension, name=encoder.name)
