@@ -36,9 +36,16 @@ def serve(
         str | None, typer.Option("--preset", help="The cascade of /search, as in `search`.")
     ] = None,
     cascade_file: CascadeFile = None,
+    shadow: Annotated[
+        Path | None,
+        typer.Option(help="A cascade file to run beside searches; how it differs is logged."),
+    ] = None,
+    shadow_rate: Annotated[
+        float, typer.Option(help="The share of searches that --shadow is compared on.")
+    ] = 1.0,
     encoder: Encoder = "embedded",
     deadline: Annotated[
-        float | None, typer.Option(help="Seconds for a search that names no deadline.")
+        float | None, typer.Option(help="Seconds that a search may take at most.")
     ] = None,
     key_file: Annotated[
         Path | None,
@@ -83,6 +90,8 @@ def serve(
                 ),
                 key=key,
                 deadline=deadline,
+                shadow_file=shadow,
+                shadow_rate=shadow_rate,
             )
             _tell(service.corpus.repaired if service.corpus else ())
             if key is None and not is_loopback(listening):
@@ -97,4 +106,5 @@ def _tell(repaired: Iterable[str]) -> None:
         say(f"repaired: {repair}")
     form = "%(asctime)s %(name)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
-    logging.getLogger("stepwell.server").setLevel(logging.INFO)
+    for name in ("stepwell.server", "stepwell.shadow"):
+        logging.getLogger(name).setLevel(logging.INFO)

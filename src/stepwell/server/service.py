@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from stepwell.remote.secret import Secret
 from stepwell.result import Result
 from stepwell.server.limits import Limits
 from stepwell.server.problems import RETRY, Problem, log
+from stepwell.shadow import Shadow
 from stepwell.stage import Stage
 from stepwell.stages import CrossEncoder
 from stepwell.stages.presets import DEFAULT, RESCORE, preset
@@ -53,6 +55,7 @@ class Service:
         limits: Limits | None = None,
         key: Secret | None = None,
         deadline: float | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         if deadline is not None and not 0 < deadline < math.inf:
             raise ConfigurationError(f"deadline must be a number of seconds above 0: {deadline!r}")
@@ -62,6 +65,7 @@ class Service:
         self.limits = limits or Limits()
         self.key = key
         self.deadline = deadline
+        self.shadow = shadow
         self.draining = False
         self.failure: Exception | None = None
         self._loaded = False
@@ -80,6 +84,8 @@ class Service:
         limits: Limits | None = None,
         key: Secret | None = None,
         deadline: float | None = None,
+        shadow_file: str | Path | None = None,
+        shadow_rate: float = 1.0,
     ) -> Service:
         """Open a corpus and name a model; its weights are loaded by `warm`.
 
@@ -102,6 +108,8 @@ class Service:
         """
         scorer = CrossEncoder(model, None, backend=backend).scorer
         if path is None:
+            if shadow_file is not None:
+                raise InputError("--shadow runs beside searches: name a corpus")
             return cls(scorer, limits=limits, key=key)
         corpus = Corpus.open(path, encoder=encoder, create=False)
         try:
@@ -113,11 +121,20 @@ class Service:
                 name = preset_name or (DEFAULT if corpus.encoder else "bm25")
                 stages = preset(name, corpus, RESCORE)
                 cascade = Cascade([_reading_with(scorer, stage) for stage in stages])
+            shadow = None
+            if shadow_file is not None:
+                shadow = Shadow(Cascade.load(shadow_file, corpus), rate=shadow_rate)
         except BaseException:
             corpus.close()
             raise
         return cls(
-            scorer, corpus=corpus, cascade=cascade, limits=limits, key=key, deadline=deadline
+            scorer,
+            corpus=corpus,
+            cascade=cascade,
+            limits=limits,
+            key=key,
+            deadline=deadline,
+            shadow=shadow,
         )
 
     @property
@@ -133,14 +150,27 @@ class Service:
             await asyncio.to_thread(self.scorer.score, "warm", ["up"])
             if self.cascade is not None:
                 await self.cascade.asearch("warm up", k=1)
+                await self._warm_shadow(self.cascade)
         except Exception as error:
             log.error("the model could not be loaded: %s", type(error).__name__)
             self.failure = error
         else:
             self._loaded = True
 
+    async def _warm_shadow(self, beside: Cascade) -> None:
+        if self.shadow is None:
+            return
+        try:
+            await self.shadow.cascade.asearch("warm up", k=1)
+        except Exception as error:  # searches do not need it, and its failures are counted
+            log.error("the shadow could not be loaded: %s", type(error).__name__)
+        beside.shadow = self.shadow
+
     def close(self) -> None:
-        """Let go of the corpus."""
+        """Let go of the corpus, and tell what the shadow has found."""
+        if self.shadow is not None:
+            self.shadow.close()
+            log.info("the shadow: %s", json.dumps(self.shadow.report().to_dict()))
         if self.corpus is not None:
             self.corpus.close()
 

@@ -1,0 +1,99 @@
+"""What a shadow costs the live path: live latency with one, as a ratio of that without.
+
+    python -m tests.bench.shadow ../shared/data/chunkeval-800 --queries 60 --gap 0.5
+
+Live is BM25 and the embedded cross-encoder, the shadow the recommended cascade over the same
+corpus, with the same loaded model. Each query is asked with and without, in an order drawn by chance: with
+a pause before each ("low traffic"), and without one ("no pause"), where the machine works on both
+at once. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import stepwell as sw
+from stepwell.evaluate import Dataset
+from stepwell.ingest import read_beir
+
+
+def timed(cascade: sw.Cascade, query: str, shadow: sw.Shadow | None) -> float:
+    """Milliseconds of one live call."""
+    cascade.shadow = shadow
+    began = time.perf_counter()
+    cascade.search(query, k=10)
+    return (time.perf_counter() - began) * 1e3
+
+
+def measured(
+    live: sw.Cascade, shadow: sw.Shadow, queries: list[str], *, gap: float | None
+) -> tuple[list[float], list[float]]:
+    """Live milliseconds without and with a shadow, by query."""
+    chance = random.Random(7)
+    without, beside = [], []
+    for query in queries:
+        pair = [(without, None), (beside, shadow)]
+        chance.shuffle(pair)
+        for kept, which in pair:
+            if gap is not None:
+                shadow.wait()
+                time.sleep(gap)
+            elif which is None:
+                shadow.wait()
+            kept.append(timed(live, query, which))
+    return without, beside
+
+
+def busy(live: sw.Cascade, shadow: sw.Shadow | None, queries: list[str]) -> list[float]:
+    """Live milliseconds of queries asked one right after the other."""
+    return [timed(live, query, shadow) for query in queries]
+
+
+def say(name: str, without: list[float], beside: list[float]) -> None:
+    """One line of the table."""
+    medians = statistics.median(without), statistics.median(beside)
+    tails = sorted(without)[int(len(without) * 0.95)], sorted(beside)[int(len(beside) * 0.95)]
+    pairs = f"{medians[0]:8.2f} {medians[1]:8.2f} {medians[1] / medians[0]:6.2f}"
+    print(f"{name:<12} {pairs}   {tails[0]:8.2f} {tails[1]:8.2f} {tails[1] / tails[0]:6.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--documents", type=int, default=400)
+    parser.add_argument("--gap", type=float, default=0.5, help="seconds before each query")
+    options = parser.parse_args()
+    data = read_beir(options.data)
+    documents = list(islice(data.documents, options.documents))
+    queries = list(Dataset.load(options.data).queries.values())[: options.queries]
+    with sw.Corpus.temporary() as corpus:
+        corpus.add(documents)
+        live = sw.Cascade([sw.BM25(corpus, k=100), sw.CrossEncoder(k=10, depth=20)])
+        other = sw.Cascade.default(corpus)
+        for query in queries[:5]:
+            live.search(query)
+            other.search(query)
+        print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+        print(f"{options.data.name}, {len(queries)} queries; ms without, with, ratio")
+        print(f"{'':<12} {'median':^24}   {'p95':^24}")
+        with sw.Shadow(other) as shadow:
+            say("low traffic", *measured(live, shadow, queries, gap=options.gap))
+            report = shadow.report()
+        with sw.Shadow(other, limit=5) as shadow:
+            alone = busy(live, None, queries)
+            say("no pause", alone, busy(live, shadow, queries))
+            print("no pause:", dict(shadow.report().counts))
+        print(report)
+
+
+if __name__ == "__main__":
+    main()
