@@ -3,9 +3,9 @@
     python -m tests.bench.shadow ../shared/data/chunkeval-800 --queries 60 --gap 0.5
 
 Live is BM25 and the embedded cross-encoder, the shadow the recommended cascade over the same
-corpus, with the same loaded model. Each query is asked with and without, in an order drawn by chance: with
-a pause before each ("low traffic"), and without one ("no pause"), where the machine works on both
-at once. Nothing is asserted.
+corpus, with the same loaded model. Each query is asked with and without, in an order drawn by
+chance: with a pause before each ("low traffic"), and without one ("no pause"), where the machine
+works on both at once. Nothing is asserted.
 """
 
 from __future__ import annotations
