@@ -123,6 +123,7 @@ def passed_record(
         ids=candidates.ids,
         score=candidates.score,
         given=candidates.ids,
+        orders_by=candidates.kind,
     )
 
 
@@ -142,6 +143,7 @@ def failed_record(
         ids=candidates.ids,
         score=candidates.score,
         given=candidates.ids,
+        orders_by=candidates.kind,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stepwell.documents import Document, InMemory, Query, Source, overlay
 from stepwell.errors import ConfigurationError, InputError
+from stepwell.meaning import Meaning, check_meaning
 
 if TYPE_CHECKING:
     from stepwell.trace import StageRecord
@@ -63,6 +64,8 @@ class Candidates:
         dropped: What the stage at work has left behind; the cascade moves it to the trace.
         notes: What the stage at work reports (counts, flags); moved to the trace likewise.
         children: Records of stages inside the stage at work; moved to the trace likewise.
+        kinds: By stage, what its scores mean; one that did not say is absent.
+        kind: What `score` means; None if that is not known.
     """
 
     query: Query
@@ -76,6 +79,8 @@ class Candidates:
     dropped: tuple[Dropped, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     children: tuple[StageRecord, ...] = ()
+    kinds: Mapping[str, Meaning] = field(default_factory=dict)
+    kind: Meaning | None = None
 
     @classmethod
     def start(cls, query: Query | str, *, deadline: float | None = None) -> Candidates:
@@ -136,6 +141,7 @@ class Candidates:
         scores: ArrayLike,
         *,
         source: Source,
+        kind: Meaning | None = None,
     ) -> Candidates:
         """A new set found by a recall stage, sorted by score, ties in the order given.
 
@@ -144,6 +150,7 @@ class Candidates:
             ids: An id that comes twice keeps its better score.
             scores: (n,) higher is better.
             source: Where their documents are.
+            kind: What the scores mean, see `stepwell.meaning`.
         """
         found = _object_array(ids)
         values = np.asarray(scores, dtype=np.float64)
@@ -156,12 +163,21 @@ class Candidates:
             ids=_frozen(found[order]),
             score=values,
             scores={name: values},
+            kinds=_with({}, name, check_meaning(kind)),
+            kind=kind,
             ranks={},
             source=overlay((self.source, source)) if len(self) else source,
             fresh=False,
         )
 
-    def scored(self, name: str, values: ArrayLike, *, blend: float = 1.0) -> Candidates:
+    def scored(
+        self,
+        name: str,
+        values: ArrayLike,
+        *,
+        blend: float = 1.0,
+        kind: Meaning | None = None,
+    ) -> Candidates:
         """The same candidates, reordered by a new score mixed with the score so far.
 
         `blend` is the weight of the new score. At 1 it replaces the old one and is the score. Below
@@ -172,6 +188,7 @@ class Candidates:
             name: The stage's name, under which the raw values are kept.
             values: (n,) higher is better, in the order of `ids`.
             blend: From 0 (keep the order) to 1 (replace it).
+            kind: What the values mean, see `stepwell.meaning`; a blend of them is "relative".
 
         Raises:
             ConfigurationError: The blend is outside 0 to 1.
@@ -179,7 +196,22 @@ class Candidates:
         raw = np.array(values, dtype=np.float64)
         order, score = blended(self.score, raw, check_blend(blend))
         columns = {**self.scores, name: _frozen(raw)}
-        return replace(self, scores=columns).reordered(order, score)
+        kinds = _with(self.kinds, name, check_meaning(kind))
+        now: Meaning | None = kind if blend == 1.0 else "relative"
+        return replace(self, scores=columns, kinds=kinds, kind=now).reordered(order, score)
+
+    def with_column(
+        self, name: str, values: ArrayLike, *, kind: Meaning | None = None
+    ) -> Candidates:
+        """The same candidates in the same order, with one more column.
+
+        Args:
+            name: The stage's name.
+            values: (n,) in the order of `ids`, NaN where there is none.
+            kind: What the values mean, see `stepwell.meaning`.
+        """
+        columns = {**self.scores, name: _frozen(np.array(values, dtype=np.float64))}
+        return replace(self, scores=columns, kinds=_with(self.kinds, name, check_meaning(kind)))
 
     def reordered(self, order: ArrayLike, score: ArrayLike) -> Candidates:
         """The candidates at these positions, in this order, with this score.
@@ -313,6 +345,10 @@ def _firsts(ids: Ids, order: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _taken(columns: Mapping[str, Any], at: NDArray[np.intp]) -> Mapping[str, Any]:
     return {name: _frozen(column[at]) for name, column in columns.items()}
+
+
+def _with(kinds: Mapping[str, Meaning], name: str, kind: Meaning | None) -> Mapping[str, Meaning]:
+    return kinds if kind is None else {**kinds, name: kind}
 
 
 def _object_array(ids: Sequence[str] | Ids) -> Ids:

@@ -31,7 +31,7 @@ from stepwell.errors import (
 )
 from stepwell.filters import Filter
 from stepwell.result import Result
-from stepwell.stage import Recalls, Stage
+from stepwell.stage import Follows, Recalls, Stage
 from stepwell.threads import on_cores
 from stepwell.trace import StageRecord, Trace, record_of
 from stepwell.watching import watcher
@@ -379,6 +379,9 @@ def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> N
         of = getattr(stage, "of", None)
         if isinstance(of, str) and of not in (*columns, "given"):
             raise ConfigurationError(f"{stage!r}: no stage is named {of!r}; there are {columns}")
+    for at, stage in enumerate(stages):
+        if isinstance(stage, Follows):
+            stage.check_after(stages[:at])
     names = [stage.name for stage in stages]
     for name, policy in on_failure.items():
         if name not in names:

@@ -12,6 +12,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates, Dropped, below
 from stepwell.documents import Document, Query, Source
+from stepwell.meaning import Meaning
 from stepwell.trace import StageRecord, Trace
 
 
@@ -79,6 +80,21 @@ class Result:
     def degraded(self) -> bool:
         """True when a stage failed, was skipped, or left work undone at the deadline."""
         return self.trace.degraded
+
+    @property
+    def kinds(self) -> dict[str, Meaning]:
+        """What the scores of each stage mean; see `stepwell.meaning`."""
+        return self.trace.kinds
+
+    @property
+    def kind(self) -> Meaning | None:
+        """What the score of a hit means; None if that is not known."""
+        return self.trace.orders_by
+
+    @property
+    def empty_because(self) -> str:
+        """Why there is no hit, in a clause, such as that nothing was relevant enough."""
+        return self.trace.empty_because
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
 
 from stepwell.candidates import Candidates
 from stepwell.errors import ConfigurationError
+from stepwell.meaning import Meaning
 
 
 @runtime_checkable
@@ -96,6 +97,28 @@ class Guards(Protocol):
     """
 
     guards: bool
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A stage that gives scores and says what they mean, see `stepwell.meaning`.
+
+    It is the kind of its own column; what a blend makes of it is relative.
+    """
+
+    @property
+    def kind(self) -> Meaning | None:
+        """None where it cannot know."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A stage that is right only after certain others."""
+
+    def check_after(self, stages: Sequence[Stage], /) -> None:
+        """Refuse, with a `ConfigurationError`, to come after these, as a cascade is built."""
+        ...
 
 
 class FunctionStage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stepwell.candidates import Candidates, Dropped, Ids, Scores
+from stepwell.meaning import Meaning
 
 Status = Literal["ok", "partial", "skipped", "failed", "idle"]
 
@@ -39,6 +40,8 @@ class StageRecord:
         scored: Whether it added scores, its own or those of a stage inside it.
         own: (n_out,) float64 its own scores before any blend, NaN where it gave none.
         settings: What it was set to, of "k", "depth" and "blend".
+        kind: What its own scores mean; None where it gave none, or did not say.
+        orders_by: What the score that orders its answer means; None if that is not known.
     """
 
     name: str
@@ -60,6 +63,8 @@ class StageRecord:
     scored: bool = False
     own: Scores = field(default_factory=lambda: np.empty(0), repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    kind: Meaning | None = None
+    orders_by: Meaning | None = None
 
     @property
     def degraded(self) -> bool:
@@ -81,6 +86,7 @@ class StageRecord:
             "n_out": self.n_out,
             "ms": round(self.ms, 3),
             **({"budget_ms": round(self.budget_ms, 3)} if self.budget_ms is not None else {}),
+            **({"kind": self.kind} if self.kind else {}),
             **({"reason": self.reason} if self.reason else {}),
             **({"notes": dict(self.notes)} if self.notes else {}),
             **({"children": [c.to_dict() for c in self.children]} if self.children else {}),
@@ -151,6 +157,32 @@ class Trace:
         """The records that make it degraded, those of stages inside others too."""
         return tuple(fault for record in self.records for fault in record.faults)
 
+    @property
+    def kinds(self) -> dict[str, Meaning]:
+        """What the scores of each stage mean, those of stages inside others too."""
+        return {each.name: each.kind for each in _every(self.records) if each.kind is not None}
+
+    @property
+    def orders_by(self) -> Meaning | None:
+        """What the score of a hit means; None if that is not known."""
+        return self.records[-1].orders_by if self.records else None
+
+    @property
+    def empty_because(self) -> str:
+        """Why nothing is answered, in a clause; empty where something is.
+
+        Such as "nothing relevant: probability below 0.5 (best 0.031)". Look at `degraded` too.
+        """
+        if self.answered:
+            return ""
+        for record in reversed(self.records):
+            if record.n_in and not record.n_out and record.dropped:
+                why = str(record.notes.get("nothing", ""))
+                return why or f"{record.name} dropped the last: {record.dropped[-1].reason}"
+        if self.rejected:
+            return "what was found was deleted meanwhile, or is excluded by the filter"
+        return "nothing was recalled"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: counts, times and states, no ids, no text."""
         return {
@@ -158,6 +190,8 @@ class Trace:
             "k": self.k,
             "deadline_ms": self.deadline_ms,
             "degraded": self.degraded,
+            **({"orders_by": self.orders_by} if self.orders_by else {}),
+            **({"empty_because": self.empty_because} if self.empty_because else {}),
             "stages": [record.to_dict() for record in self.records],
         }
 
@@ -260,7 +294,15 @@ def record_of(
         given=before.ids,
         scored=not after.scores.keys() <= before.scores.keys(),
         own=after.scores.get(name, np.full(len(after), np.nan)),
+        kind=after.kinds.get(name),
+        orders_by=after.kind,
     )
+
+
+def _every(records: tuple[StageRecord, ...]) -> Iterator[StageRecord]:
+    for record in records:
+        yield record
+        yield from _every(record.children)
 
 
 def _rows(records: tuple[StageRecord, ...], indent: str) -> Any:

@@ -186,7 +186,7 @@ def test_26_the_detail_is_hidden_from_models_and_can_be_left_out() -> None:
         assert kept.node.relationships == own.relationships
         assert set(kept.node.metadata) == {*own.metadata, "stepwell"}
         detail = kept.node.metadata["stepwell"]
-        assert set(detail) == {"scores", "ranks", "degraded"}
+        assert set(detail) == {"scores", "kinds", "ranks", "degraded"}
         assert {"bm25", "dense", "cross-encoder"} <= set(detail["scores"])
     bare = CascadePostprocessor(3, detail_key=None).postprocess_nodes(given, query_str=QUESTION)
     assert {id(each.node) for each in bare} <= {id(each.node) for each in given}

@@ -90,7 +90,9 @@ async def test_08_each_document_says_its_scores_and_ranks(door: Door, way: str) 
     given = {"given"} if door is li_postprocessor else set()
     assert len(told) == 3
     for place, detail in enumerate(told, 1):
-        assert set(detail) == {"scores", "ranks", "degraded"}
+        assert set(detail) == {"scores", "kinds", "ranks", "degraded"}
+        assert detail["kinds"]["bi-encoder"] == "similarity"
+        assert detail["kinds"]["cross-encoder"] in ("logit", "similarity")
         assert set(detail["scores"]) == {"bi-encoder", "cross-encoder"} | recall | given
         assert set(detail["ranks"]) == {"bi-encoder", "cross-encoder"} | recall
         assert {type(score) for score in detail["scores"].values()} == {float}

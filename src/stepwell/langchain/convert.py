@@ -15,6 +15,7 @@ from stepwell.candidates import Candidates
 from stepwell.documents import Document, InMemory, well_formed
 from stepwell.errors import InputError
 from stepwell.filters import facets
+from stepwell.meaning import Meaning
 from stepwell.result import Hit, Result
 
 _NOT = object()
@@ -118,7 +119,7 @@ def answered(
         hit: The hit.
         result: The answer that it is part of.
         score_key: Metadata key of the final score, a float, higher is better; None leaves it out.
-        detail_key: Metadata key of `{"scores", "ranks", "degraded"}`; None leaves it out.
+        detail_key: Metadata key of `{"scores", "kinds", "ranks", "degraded"}`; None leaves it out.
         trace: Also put the query's whole trace there.
         originals: The documents to copy where the corpus could not hold all of one, by id.
     """
@@ -127,7 +128,7 @@ def answered(
     if score_key is not None:
         extra[score_key] = float(hit.score)
     if detail_key is not None:
-        detail = {"scores": dict(hit.scores), "ranks": dict(hit.ranks)}
+        detail = {"scores": dict(hit.scores), "kinds": result.kinds, "ranks": dict(hit.ranks)}
         extra[detail_key] = {**detail, "degraded": result.degraded}
         if trace:
             extra[detail_key]["trace"] = result.trace.to_dict()
@@ -177,6 +178,7 @@ def recalled(
     found: Sequence[tuple[LangChainDocument, float]],
     *,
     id_key: str | None = None,
+    kind: Meaning | None = None,
 ) -> Candidates:
     """What a recall stage found, best score first; a document found twice counts once.
 
@@ -185,8 +187,9 @@ def recalled(
         name: Of the stage.
         found: Documents with a score, higher is better.
         id_key: See `borrowed`.
+        kind: What the scores mean.
     """
     kept = borrowed([document for document, _ in found], id_key=id_key)
     ids = [document.id for document in kept.values()]
     scores = [found[at][1] for at in kept]
-    return candidates.recalled(name, ids, scores, source=InMemory(kept.values()))
+    return candidates.recalled(name, ids, scores, source=InMemory(kept.values()), kind=kind)

@@ -26,6 +26,7 @@ from stepwell.langchain.stores import (
     pushed,
     scored,
 )
+from stepwell.meaning import Meaning
 
 if TYPE_CHECKING:
     from stepwell.langchain.retriever import CascadeRetriever
@@ -109,6 +110,11 @@ class RetrieverStage:
         self.id_key = id_key
         self.score_key = score_key
 
+    @property
+    def kind(self) -> Meaning | None:
+        """What its scores mean: places, unless the retriever leaves a score, which may be any."""
+        return "rank" if self.score_key is None else None
+
     def __repr__(self) -> str:
         return f"<stage {self.name}>"
 
@@ -119,7 +125,8 @@ class RetrieverStage:
             return recalled(candidates, self.name, [])
         config = child_config(query, self.name)
         found = self.retriever.invoke(query.text, config, **self._arguments(query))
-        return recalled(candidates, self.name, self._kept(query, found), id_key=self.id_key)
+        kept = self._kept(query, found)
+        return recalled(candidates, self.name, kept, id_key=self.id_key, kind=self.kind)
 
     async def arun(self, candidates: Candidates, /) -> Candidates:
         """`run`, awaited."""
@@ -128,7 +135,8 @@ class RetrieverStage:
             return recalled(candidates, self.name, [])
         config = achild_config(query, self.name)
         found = await self.retriever.ainvoke(query.text, config, **self._arguments(query))
-        return recalled(candidates, self.name, self._kept(query, found), id_key=self.id_key)
+        kept = self._kept(query, found)
+        return recalled(candidates, self.name, kept, id_key=self.id_key, kind=self.kind)
 
     def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
         """`run` for each, side by side: a retriever mostly waits."""

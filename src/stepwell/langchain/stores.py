@@ -21,6 +21,7 @@ from stepwell.langchain.embeddings import as_encoder
 from stepwell.langchain.runs import abegin, achild_config, begin, child_config
 from stepwell.langchain.stored import Read, of_chroma, of_memory, stored_vectors
 from stepwell.langchain.where import where_of
+from stepwell.meaning import Meaning
 from stepwell.models.protocols import Encoder, Vectors
 
 ScoreKind: TypeAlias = Literal["similarity", "distance", "relevance", "rank"]
@@ -130,6 +131,11 @@ class StoreStage:
         self.filter = filter
         self.id_key = id_key
 
+    @property
+    def kind(self) -> Meaning:
+        """What its scores mean: places, or the store's own closeness."""
+        return "rank" if self.score == "rank" else "similarity"
+
     def __repr__(self) -> str:
         return f"<stage {self.name}: {self.k} by {self.score}>"
 
@@ -151,7 +157,7 @@ class StoreStage:
             run.on_retriever_error(error)
             raise
         run.on_retriever_end([document for document, _ in kept])
-        return recalled(candidates, self.name, kept, id_key=self.id_key)
+        return recalled(candidates, self.name, kept, id_key=self.id_key, kind=self.kind)
 
     async def arun(self, candidates: Candidates, /) -> Candidates:
         """`run`, awaited."""
@@ -172,7 +178,7 @@ class StoreStage:
             await run.on_retriever_error(error)
             raise
         await run.on_retriever_end([document for document, _ in kept])
-        return recalled(candidates, self.name, kept, id_key=self.id_key)
+        return recalled(candidates, self.name, kept, id_key=self.id_key, kind=self.kind)
 
     def run_many(self, many: Sequence[Candidates], /) -> list[Candidates]:
         """`run` for each, side by side: a store mostly waits."""

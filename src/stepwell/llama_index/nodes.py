@@ -91,6 +91,7 @@ def _detail(hit: Hit, result: Result, trace: bool) -> dict[str, Any]:
     whole = {"trace": result.trace.to_dict()} if trace else {}
     return {
         "scores": dict(hit.scores),
+        "kinds": result.kinds,
         "ranks": dict(hit.ranks),
         "degraded": result.degraded,
         **whole,

@@ -24,6 +24,7 @@ from stepwell.llama_index.nodes import document_of, unique
 from stepwell.llama_index.query import BundleQuery
 from stepwell.llama_index.recursion import Resolved
 from stepwell.llama_index.stored import stored_vectors
+from stepwell.meaning import Meaning
 from stepwell.models.protocols import Encoder, Vectors
 
 ScoreKind: TypeAlias = Literal["similarity", "distance", "rank"]
@@ -131,6 +132,11 @@ class RetrieverStage:
             return end.value  # type: ignore[no-any-return]
 
     @property
+    def kind(self) -> Meaning:
+        """What its scores mean: places, or the store's own closeness."""
+        return "rank" if self.score == "rank" else "similarity"
+
+    @property
     def encoder(self) -> Encoder:
         """The embedding of the vector index that is asked.
 
@@ -203,7 +209,7 @@ class RetrieverStage:
         order = np.arange(len(ids), 0, -1)
         base = candidates.recalled(self.name, ids, order, source=InMemory(documents))
         values = [self._value(score) for _, score in found]
-        return base.scored(self.name, values).top(self.k)
+        return base.scored(self.name, values, kind=self.kind).top(self.k)
 
     def _value(self, score: float | None) -> float:
         """The score with higher for better; NaN for none, which is not the same as 0.0."""

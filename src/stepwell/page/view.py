@@ -82,7 +82,7 @@ def _stage(record: StageRecord, places: dict[str, int]) -> dict[str, Any]:
         "budget_ms": record.budget_ms,
         "n_in": record.n_in,
         "n_out": record.n_out,
-        "notes": {name: str(value) for name, value in record.notes.items()},
+        "notes": _notes(record),
         "settings": dict(record.settings),
         "out": [places.setdefault(id, len(places)) for id in record.ids.tolist()],
         "score": _numbers(record.score),
@@ -90,6 +90,11 @@ def _stage(record: StageRecord, places: dict[str, int]) -> dict[str, Any]:
         "dropped": [_gone(record.name, each, places) for each in record.dropped],
         "children": [_stage(child, places) for child in record.children],
     }
+
+
+def _notes(record: StageRecord) -> dict[str, str]:
+    notes = {name: str(value) for name, value in record.notes.items()}
+    return {"scores": record.kind, **notes} if record.kind is not None else notes
 
 
 def _gone(stage: str, dropped: Dropped, places: dict[str, int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepwell.candidates import Candidates, check_blend, check_k
+from stepwell.meaning import Meaning
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages import blends
@@ -29,6 +30,8 @@ class BiEncoder:
     Raises:
         ConfigurationError: k is below 1, the blend no weight, or the corpus has no encoder.
     """
+
+    kind: Meaning = "similarity"
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from stepwell.candidates import Candidates, Scores, check_k
 from stepwell.documents import Document, well_formed
 from stepwell.errors import ConfigurationError
+from stepwell.meaning import Meaning
 from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.okapi import Okapi
 from stepwell.stages.vectors import held_by
@@ -37,6 +38,7 @@ class BM25:
 
     recall_only = False
     computes = True
+    kind: Meaning = "lexical"
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
 
     def __init__(
@@ -73,10 +75,13 @@ class BM25:
                 return candidates.recalled(self.name, [], [], source=corpus)
             k = need_depth(self.k, corpus)
             found = corpus.search_text(query.text, k, filter=query.filter)
-            return candidates.recalled(self.name, found.ids, found.scores, source=corpus)
+            return candidates.recalled(
+                self.name, found.ids, found.scores, source=corpus, kind=self.kind
+            )
         if query.is_blank:
             return candidates.top(self.k)
-        return candidates.scored(self.name, self._scores(candidates)).top(self.k)
+        scored = candidates.scored(self.name, self._scores(candidates), kind=self.kind)
+        return scored.top(self.k)
 
     def _scores(self, candidates: Candidates) -> Scores:
         values = np.zeros(len(candidates))

@@ -10,6 +10,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ModelError, RemoteError
+from stepwell.meaning import Meaning
 from stepwell.models.checks import checked_pairs
 from stepwell.models.loading import Backend, ScorerSpec, load_scorer
 from stepwell.models.protocols import PairScores
@@ -69,6 +70,11 @@ class CrossEncoder:
         )
         self._pace = Pace()
 
+    @property
+    def kind(self) -> Meaning:
+        """What its model says that its scores are."""
+        return self.scorer.kind
+
     def __repr__(self) -> str:
         return f"CrossEncoder({self.scorer.name!r}, k={self.k}, blend={self.blend:g})"
 
@@ -118,7 +124,8 @@ class CrossEncoder:
         windows = made.windows if made.passes is None else int(made.passes.sum())
         if windows > len(there):
             notes["windows"] = windows
-        after = candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
+        after = candidates.scored(self.name, values, blend=self.blend, kind=self.kind)
+        after = after.noted(**notes).top(self.k)
         if failure is not None:
             # A failure for who tries again, falls back or raises; a part for who lets it pass.
             message, api, status = str(failure), failure.api, failure.status

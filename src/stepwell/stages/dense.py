@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell.candidates import Candidates, check_k
+from stepwell.meaning import Meaning
 from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_corpus, need_depth, no_corpus
 from stepwell.stages.vectors import PassageVectors
@@ -30,6 +31,7 @@ class Dense:
     """
 
     recall_only = False
+    kind: Meaning = "similarity"
 
     def __init__(
         self, corpus: Corpus | None = None, k: int | None = 1000, *, name: str = "dense"
@@ -74,4 +76,6 @@ class Dense:
             return candidates.recalled(self.name, [], [], source=corpus)
         k = need_depth(self.k, corpus)
         found = corpus.search_vector(query, k, filter=candidates.query.filter)
-        return candidates.recalled(self.name, found.ids, found.scores, source=corpus)
+        return candidates.recalled(
+            self.name, found.ids, found.scores, source=corpus, kind=self.kind
+        )

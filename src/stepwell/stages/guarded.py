@@ -13,6 +13,7 @@ from stepwell.attempt import ALWAYS_RAISED, Outcome, failed_record, passed_recor
 from stepwell.candidates import Candidates
 from stepwell.driving import Walk, drive, drive_async, drive_many
 from stepwell.errors import ConfigurationError, StageError, import_extra
+from stepwell.meaning import Meaning
 from stepwell.stage import AsyncStage, Stage
 from stepwell.stages.breaker import Breaker
 from stepwell.threads import on_cores
@@ -85,6 +86,11 @@ class Guarded:
         if self.stage.name == self.name:
             first = (*getattr(self.stage, "arms", ()), *getattr(self.stage, "stages", ()))
         return first if self.fallback is None else (*first, self.fallback)
+
+    @property
+    def kind(self) -> Meaning | None:
+        """That of the stage; a fallback's scores are kept under its own name."""
+        return getattr(self.stage, "kind", None)
 
     def __repr__(self) -> str:
         other = f", {self.fallback.name!r}" if self.fallback is not None else ""

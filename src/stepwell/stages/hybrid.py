@@ -28,6 +28,7 @@ from stepwell.attempt import (
 from stepwell.candidates import Candidates, Ids, Ranks, Scores, check_blend, check_k
 from stepwell.documents import overlay
 from stepwell.errors import ConfigurationError
+from stepwell.meaning import Meaning
 from stepwell.stage import Stage
 from stepwell.stages import blends
 from stepwell.stages.bm25 import BM25
@@ -92,6 +93,11 @@ class Hybrid:
         self.recall_only = all(getattr(arm, "recall_only", False) for arm in self.arms)
         if fusion not in ("convex", "rrf"):
             raise ConfigurationError(f"fusion must be 'convex' or 'rrf', not {fusion!r}")
+
+    @property
+    def kind(self) -> Meaning:
+        """Reciprocal ranks, or scores moved to 0..1 within a query."""
+        return "rank" if self.fusion == "rrf" else "relative"
 
     def __repr__(self) -> str:
         arms = " + ".join(arm.name for arm in self.arms)
@@ -199,9 +205,11 @@ class Hybrid:
             # A candidate that no arm returned has no place in the table, and is worth 0.
             fused = np.append(values, 0.0)[_places(base.ids, table.ids)]
         scores, ranks = _columns(base, {self.arms[arm].name: each for arm, each in found.items()})
-        joined = replace(base, scores=scores, ranks=ranks, children=records)
+        kinds = {name: kind for each in lists for name, kind in each.kinds.items()}
+        kinds = {**kinds, **base.kinds}
+        joined = replace(base, scores=scores, ranks=ranks, kinds=kinds, children=records)
         blend = 1.0 if candidates.fresh else self.blend
-        return joined.scored(self.name, fused, blend=blend).top(self.k)
+        return joined.scored(self.name, fused, blend=blend, kind=self.kind).top(self.k)
 
 
 def _columns(

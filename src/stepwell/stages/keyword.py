@@ -11,6 +11,7 @@ import numpy as np
 from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
 from stepwell.filters import Filter
+from stepwell.meaning import Meaning
 from stepwell.stages.needs import need_corpus, need_depth
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Keyword:
 
     recall_only = False
     computes = True
+    kind: Meaning = "lexical"
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
     decides = True
     guards = True
@@ -70,9 +72,12 @@ class Keyword:
         k = need_depth(self.k, self.corpus)
         if self.phrase and not query.is_blank:
             found = self.corpus.search_text(query.text, k, filter=query.filter, phrase=True)
-            return candidates.recalled(self.name, found.ids, found.scores, source=self.corpus)
+            return candidates.recalled(
+                self.name, found.ids, found.scores, source=self.corpus, kind=self.kind
+            )
         ids = self.corpus.match(query.filter, k) if query.filter else []
-        return candidates.recalled(self.name, ids, np.ones(len(ids)), source=self.corpus)
+        ones = np.ones(len(ids))
+        return candidates.recalled(self.name, ids, ones, source=self.corpus, kind=self.kind)
 
     def _keep(self, candidates: Candidates) -> Candidates:
         documents = candidates.documents()

@@ -8,6 +8,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates, check_blend, check_k
 from stepwell.errors import ConfigurationError
+from stepwell.meaning import Meaning
 from stepwell.models.checks import checked_tokens
 from stepwell.models.loading import EncoderSpec, load_encoder
 from stepwell.models.protocols import Kind, TokenEncoder, Vectors
@@ -36,6 +37,8 @@ class LateInteraction:
     Raises:
         ConfigurationError: k is below 1, the blend no weight, or the encoder gives no tokens.
     """
+
+    kind: Meaning = "similarity"
 
     def __init__(
         self,
@@ -92,7 +95,8 @@ class LateInteraction:
             if passage is not None:
                 values[at] = max_sim(query, passage)
         notes = late(values, candidates, stop, there=there)
-        return candidates.scored(self.name, values, blend=self.blend).noted(**notes).top(self.k)
+        after = candidates.scored(self.name, values, blend=self.blend, kind=self.kind)
+        return after.noted(**notes).top(self.k)
 
     def _tokens(self, texts: Sequence[str], kind: Kind) -> list[Vectors]:
         made = self.encoder.encode_tokens(texts, kind=kind) if texts else []

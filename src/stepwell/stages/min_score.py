@@ -8,6 +8,7 @@ import numpy as np
 
 from stepwell.candidates import Candidates
 from stepwell.errors import ConfigurationError
+from stepwell.meaning import Meaning
 from stepwell.stages.needs import need_candidates
 
 
@@ -17,6 +18,10 @@ class MinScore:
     What a stage did not score does not pass a threshold on that stage's score; when that stage did
     not run at all (it failed, or the deadline was over), nothing is cut and the trace says so.
 
+    What a threshold means depends on the score's kind (`stepwell.meaning`): one that is relative to
+    the query's candidates, as after a blend or a fusion, is high for the best even where nothing is
+    relevant. A threshold for all queries goes on a probability, see `Probability`.
+
     Args:
         threshold: The least score that passes.
         of: The stage whose raw score counts; None for the score that orders the candidates, which
@@ -24,7 +29,8 @@ class MinScore:
         name: Shown in the trace.
 
     Raises:
-        ConfigurationError: The threshold is not a finite number.
+        ConfigurationError: The threshold is not a finite number, or, with a query, is above 1 where
+            scores are from 0 to 1.
     """
 
     decides = True
@@ -45,9 +51,17 @@ class MinScore:
     def __repr__(self) -> str:
         return f"MinScore({self.threshold:g}{f', of={self.of!r}' if self.of else ''})"
 
+    def _check(self, kind: Meaning | None) -> None:
+        if kind in ("probability", "relative") and self.threshold > 1.0:
+            whose = "the score" if self.of is None else f"the score of {self.of}"
+            raise ConfigurationError(
+                f"{whose} is a {kind} one, from 0 to 1: none reaches {self.threshold:g}"
+            )
+
     def run(self, candidates: Candidates, /) -> Candidates:
         """Cut."""
         need_candidates(candidates, self.name)
+        self._check(candidates.kind if self.of is None else candidates.kinds.get(self.of))
         if self.of is None:
             passes = candidates.score >= self.threshold
             return candidates.keep(passes, reason=f"score below {self.threshold:g}")

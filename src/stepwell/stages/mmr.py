@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stepwell.candidates import Candidates, Scores, check_blend, check_k, min_max
+from stepwell.meaning import Meaning
 from stepwell.models.loading import EncoderSpec
 from stepwell.models.protocols import Vectors
 from stepwell.stages.needs import need_candidates, need_vectors
@@ -30,6 +31,8 @@ class MMR:
     Raises:
         ConfigurationError: k is below 1, the weight no weight, or the corpus has no encoder.
     """
+
+    kind: Meaning = "relative"
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class MMR:
         relevance = min_max(candidates.score)[known]
         values = np.full(len(candidates), np.nan)
         values[known] = marginal_relevance(relevance, vectors[known], k, self.weight)
-        return candidates.scored(self.name, values).noted(**notes).top(self.k)
+        return candidates.scored(self.name, values, kind=self.kind).noted(**notes).top(self.k)
 
 
 def marginal_relevance(relevance: Scores, vectors: Vectors, k: int, weight: float) -> Scores:

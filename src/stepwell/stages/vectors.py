@@ -124,7 +124,8 @@ class PassageVectors:
         # Not `@`: its last bit depends on the row's place, so on which others are in the set.
         cosines = np.einsum("nd,d->n", self.of(candidates, stop=stop), query)
         values = cosines.astype(np.float64)
-        return candidates.scored(name, values, blend=blend).noted(**late(values, candidates, stop))
+        after = candidates.scored(name, values, blend=blend, kind="similarity")
+        return after.noted(**late(values, candidates, stop))
 
 
 def _read(stored: Stored, candidates: Candidates, rows: Vectors) -> None:
