@@ -16,6 +16,8 @@ from stepwell.errors import (
     ContractError,
     InputError,
     MissingExtraError,
+    ModelError,
+    OverloadedError,
     RemoteError,
     StageError,
     StepwellError,
@@ -27,6 +29,9 @@ from stepwell.watching import watcher
 
 # The caller's mistakes: skipping the stage would hide them for ever.
 ALWAYS_RAISED = (ConfigurationError, InputError, MissingExtraError, ContractError)
+
+# Their messages quote neither a query nor a document nor a key.
+TELLING = (ModelError, OverloadedError, RemoteError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +143,19 @@ def failed_record(
         n_in=len(candidates),
         n_out=len(candidates),
         ms=ms,
-        reason=type(error).__name__,
+        reason=failure_of(error),
         error=error,
         ids=candidates.ids,
         score=candidates.score,
         given=candidates.ids,
         orders_by=candidates.kind,
     )
+
+
+def failure_of(error: Exception) -> str:
+    """Why a stage failed: the type, and the message where that is known to quote no text."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, TELLING) else kind
 
 
 def partial_of(stage: Stage, before: Candidates, error: Exception) -> Candidates | None:
@@ -156,7 +167,7 @@ def partial_of(stage: Stage, before: Candidates, error: Exception) -> Candidates
 def partial_record(failed: StageRecord, before: Candidates, partial: Candidates) -> StageRecord:
     """The record of a stage that failed, where the cascade goes on with what it had made."""
     record = record_of(failed.name, failed.position, before, partial, failed.ms)
-    reason = f"{failed.reason}: {partial.notes.get('unscored', 0)} not scored"
+    reason = f"{failed.reason}; {partial.notes.get('unscored', 0)} not scored"
     error, budget = failed.error, failed.budget_ms
     return replace(record, status="partial", reason=reason, error=error, budget_ms=budget)
 

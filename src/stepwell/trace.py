@@ -27,7 +27,8 @@ class StageRecord:
         n_in: Candidates it was given.
         n_out: Candidates it returned.
         ms: Milliseconds it took.
-        reason: Why it was skipped or failed; empty otherwise.
+        reason: Why it was skipped or failed; empty otherwise. Of an error its type, and its message
+            where that quotes no text: of a rerank API the status and the server's words.
         error: The exception of a failure that the policy let pass.
         ids: (n_out,) what it returned, in order.
         score: (n_out,) float64 the score that ordered it.

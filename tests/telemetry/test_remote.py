@@ -55,3 +55,24 @@ def test_each_request_lies_below_the_stage(httpx_seen: Kept, way: str, guarded: 
     for request in requests:
         assert parent(httpx_seen, request).name == "stepwell.stage remote"
     assert httpx_seen.total("stepwell.remote.retries", remote_api="tei") == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(401, "RemoteError 4xx"), (500, "RemoteError 5xx"), (b"[", "RemoteError 2xx")],
+)
+def test_a_metric_has_the_class_of_the_status(sdk: Kept, fault: Any, told: str) -> None:
+    """Of which there are few; not the server's words."""
+    with serving("tei", fault) as server:
+        server.words = "the basilisk is away"
+        stage = CrossEncoder(RemoteReranker("tei", url=server.url, attempts=1))
+        assert Cascade([stage]).rank(QUERY, TEXTS).degraded
+    assert sdk.total("stepwell.stage.degraded", stage_reason=told) == 1
+    assert "basilisk" not in sdk.reader.get_metrics_data().to_json()  # type: ignore[union-attr]
+
+
+def test_a_server_that_is_not_there_has_no_status(sdk: Kept) -> None:
+    """Its reason is the error's type alone."""
+    stage = CrossEncoder(RemoteReranker("tei", url="http://127.0.0.1:9", attempts=1))
+    assert Cascade([stage]).rank(QUERY, TEXTS).degraded
+    assert sdk.total("stepwell.stage.degraded", stage_reason="RemoteError") == 1

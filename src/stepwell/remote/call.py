@@ -131,7 +131,7 @@ class Call:
         try:
             async for attempt in retrying(self.attempts, self.deadline, api=self.server.api):
                 with attempt:
-                    return await self._once(client, body, len(texts))
+                    return await self._once(client, body, texts)
         except Retryable as failure:
             error = RemoteError(failure.message, api=self.server.api, status=failure.status)
             if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -141,7 +141,9 @@ class Call:
             raise error from None
         return None
 
-    async def _once(self, client: httpx.AsyncClient, body: dict[str, object], n: int) -> Vectors:
+    async def _once(
+        self, client: httpx.AsyncClient, body: dict[str, object], texts: list[str]
+    ) -> Vectors:
         async with self._alone if self._busy else nullcontext():
             left = self.timeout
             if self.deadline is not None:
@@ -149,7 +151,8 @@ class Call:
             if left <= 0:
                 raise Retryable(f"{self.server.called} was not asked: time is over", sent=False)
             try:
-                return await self.server.ask(client, body, n, timeout=left)
+                sent = [self.query, *texts]
+                return await self.server.ask(client, body, sent, timeout=left)
             except Retryable as failure:
                 self._busy = self._busy or failure.status in BUSY
                 raise

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepwell.errors import RemoteError
 from stepwell.models.protocols import Vectors
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
+from stepwell.remote.quoting import unquoted
 from stepwell.remote.retrying import Retryable, wait_asked
 from stepwell.remote.secret import Secret
 from stepwell.remote.settings import key_of
@@ -28,6 +29,8 @@ TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 LONGEST_MESSAGE = 300
+# Of what a server says, so much is looked at: a mark is shorter than what it stands for.
+LONGEST_READ = 2_000
 LARGEST = 64 * 2**20
 """Bytes of an answer."""
 
@@ -81,18 +84,23 @@ class Server:
         return {**vars(self), "_key": None, "_headers": {}}
 
     async def ask(
-        self, client: httpx.AsyncClient, body: Mapping[str, Any], n: int, *, timeout: float
+        self,
+        client: httpx.AsyncClient,
+        body: Mapping[str, Any],
+        texts: Sequence[str],
+        *,
+        timeout: float,
     ) -> Vectors:
         """Make one request.
 
         Args:
             client: What sends it.
             body: In the shape of the API.
-            n: Passages in it.
+            texts: The query and the passages in it, which no message may quote.
             timeout: Seconds for all of it: to connect, to be answered, to read the answer.
 
         Returns:
-            float32 (n,) the scores.
+            float32 (n,) the scores of the passages.
 
         Raises:
             Retryable: It failed in a way that may pass.
@@ -118,7 +126,7 @@ class Server:
         except httpx.TransportError as error:
             reason = self._clean(str(error)) or type(error).__name__
             raise Retryable(f"{self.called} cannot be reached: {reason}") from None
-        return self._read(answer, whole, n)
+        return self._read(answer, whole, texts)
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
         # Not in a variable: error trackers keep those of every frame.
@@ -128,18 +136,20 @@ class Server:
             request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
         return request
 
-    def _read(self, answer: httpx.Response, whole: bytes, n: int) -> Vectors:
+    def _read(self, answer: httpx.Response, whole: bytes, texts: Sequence[str]) -> Vectors:
         status = answer.status_code
         try:
             content: Any = json.loads(whole)
         except (ValueError, RecursionError):
             content = None
         if status != 200:
-            self._refuse(status, self._clean(message_of(content)), wait_asked(answer.headers))
+            said = self._clean(message_of(content), texts)
+            self._refuse(status, said, wait_asked(answer.headers))
         try:
-            return scores_of(content, self.shape, n, name=self.called)
+            return scores_of(content, self.shape, len(texts) - 1, name=self.called)
         except BadAnswerError as error:
-            raise Retryable(f"{self.called} answered badly: {error}", status=status) from None
+            wrong = self._clean(str(error), texts)
+            raise Retryable(f"{self.called} answered badly: {wrong}", status=status) from None
 
     def _refuse(self, status: int, said: str, wait: float) -> None:
         message = f"{self.called} answered {status}{': ' + said if said else ''}"
@@ -149,11 +159,11 @@ class Server:
             raise Retryable(message, status=status, wait=wait)
         raise RemoteError(message, api=self.api, status=status)
 
-    def _clean(self, text: str) -> str:
-        """A short line without the key; cut only then, or a part of it would stay."""
+    def _clean(self, said: str, texts: Sequence[str] = ()) -> str:
+        """A short line without keys and texts; cut only then, or a part of one would stay."""
         for secret in (self._key, *self._headers.values()):
-            text = text if secret is None else secret.out_of(text)
-        return text[:LONGEST_MESSAGE]
+            said = said if secret is None else secret.out_of(said)
+        return unquoted(said[:LONGEST_READ], texts)[:LONGEST_MESSAGE]
 
 
 async def _whole(answer: httpx.Response) -> bytes:

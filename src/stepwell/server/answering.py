@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stepwell.models.protocols import PairScorer
 from stepwell.page import view_of
 from stepwell.server.problems import Problem
+from stepwell.server.reasons import kinds_only
 from stepwell.server.service import Service
 from stepwell.server.shapes import (
     Found,
@@ -81,7 +82,7 @@ async def search(service: Service, asked: SearchAsked) -> SearchAnswer:
     return SearchAnswer(
         documents=[Found(**hit.to_dict()) for hit in result.hits],
         degraded=result.degraded,
-        trace=result.trace.to_dict(),
+        trace=kinds_only(result.trace.to_dict()),
     )
 
 
@@ -89,7 +90,8 @@ async def explained(service: Service, asked: SearchAsked) -> dict[str, Any]:
     """What `search` did with every candidate, as the page shows it."""
     seconds = None if asked.deadline_ms is None else asked.deadline_ms / 1e3
     result = await service.search(asked.query, k=asked.k, filter=asked.filter, deadline=seconds)
-    return view_of(result.trace, query=asked.query, documents=result.documents)
+    view = view_of(result.trace, query=asked.query, documents=result.documents)
+    return kinds_only(view)
 
 
 def probabilities(values: NDArray[Any], scorer: PairScorer) -> Scores:
