@@ -75,12 +75,12 @@ def test_a_client_that_sends_all_before_it_reads(
     ("content", "kind", "message"),
     [
         (b"{", "application/json", "no JSON, at position"),
-        (b'{"query": NaN}', "application/json", "query: "),
+        (b'{"query": NaN}', "application/json", "query: must be a string"),
         (b"\xff\xfe\x00", "application/json", ""),
         (b"[" * 100_000, "application/json", "cannot be read as JSON"),
         (b'{"k": ' + b"9" * 5000 + b"}", "application/json", "cannot be read as JSON"),
         (json.dumps(RERANK).encode(), "text/plain", "content-type: application/json"),
-        (b"", "application/json", "Field required"),
+        (b"", "application/json", "the body is missing; send a JSON object"),
     ],
 )
 def test_what_is_no_request(served: str, content: bytes, kind: str, message: str) -> None:
@@ -105,12 +105,26 @@ def test_a_refusal_quotes_no_text(served: str) -> None:
 
 
 def test_paths_and_methods_that_there_are_not(served: str) -> None:
-    """An unknown path is a typed 404, a wrong method a typed 405 with Allow."""
-    for path in ("/docs", "/redoc", "/v3/rerank"):
-        assert told(httpx.get(f"{served}{path}")) == (404, "not_found")
+    """An unknown path is a typed 404, a wrong method a typed 405 with Allow; both say what is."""
+    for path, said in (("/docs", "there are: /v2/rerank, "), ("/v3/rerank", "did you mean /v")):
+        answer = httpx.get(f"{served}{path}")
+        assert told(answer) == (404, "not_found")
+        assert said in answer.json()["message"]
     answer = httpx.get(f"{served}/v2/rerank")
     assert told(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+    assert "POST" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [("/search/", "/search"), ("/v2/rerank//", "/v2/rerank"), ("/serch", "/search")],
+)
+def test_a_path_that_is_nearly_one(served: str, path: str, meant: str) -> None:
+    """A slash too many or a slip is a 404 that says what was meant, and never a redirect."""
+    answer = post(served, path, {"query": "logs"})
+    assert told(answer) == (404, "not_found")
+    assert f"did you mean {meant}?" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -46,27 +46,34 @@ def test_filter_and_blank(served: str) -> None:
     [
         ({"query": "q", "filter": {"a": {"$like": 1}}}, "unknown filter operator '$like'"),
         ({"query": "q", "filter": {"a": [1]}}, "a string, number, boolean or date"),
-        ({"query": "q", "filter": "a"}, "filter: "),
-        ({"query": "q", "k": 0}, "k: "),
-        ({"query": "q", "k": 2.5}, "k: "),
-        ({"query": "q", "k": "3"}, "k: "),
-        ({"query": "q", "deadline_ms": 0}, "deadline_ms: "),
-        ({"query": None}, "query: "),
-        ({}, "query: Field required"),
-        ([], "the body must be a JSON object"),
+        ({"query": "q", "filter": "a"}, "filter: must be an object"),
+        ({"query": "q", "k": 0}, "k: must be at least 1"),
+        ({"query": "q", "k": 2.5}, "k: must be a whole number"),
+        ({"query": "q", "k": "3"}, "k: must be a whole number"),
+        ({"query": "q", "deadline": 0}, "deadline: must be at least 0.001"),
+        ({"query": "q", "deadline": 601}, "deadline: must be at most 600"),
+        ({"query": "q", "deadline": "1s"}, "deadline: must be a number"),
+        ({"query": None}, "query: must be a string"),
+        ({}, "query: is missing"),
+        ({"query": "q", "filters": {"team": "sre"}}, "'filters'; did you mean 'filter'?"),
+        ({"query": "q", "deadline_ms": 500}, "'deadline_ms'; did you mean 'deadline'?"),
+        ({"query": "q", "kk": 3}, "'kk'; did you mean 'k'?"),
+        ({"query": "q", "top": 3}, "no field 'top'; there are: query, k, filter, deadline"),
+        ([], "the body is no object; send a JSON object"),
     ],
 )
 def test_what_cannot_be_searched(served: str, body: Any, message: str) -> None:
-    """A request that cannot be honoured is a 422 that names what is wrong."""
-    answer = post(served, "/search", body)
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "invalid"
-    assert message in answer.json()["message"]
+    """A request that cannot be honoured is a 422 that names what is wrong, unknown fields too."""
+    for path in ("/search", "/trace"):
+        answer = post(served, path, body)
+        assert answer.status_code == 422
+        assert answer.json()["type"] == "invalid"
+        assert message in answer.json()["message"]
 
 
 def test_a_deadline_that_is_over_degrades_the_answer(served: str) -> None:
     """Recall answers, what was to re-score it is skipped, and the answer says so."""
-    answer = post(served, "/search", {"query": "logs at night", "deadline_ms": 1}).json()
+    answer = post(served, "/search", {"query": "logs at night", "deadline": 0.001}).json()
     assert answer["degraded"] is True
     assert answer["documents"]
     statuses = {each["name"]: each["status"] for each in answer["trace"]["stages"]}
@@ -74,11 +81,17 @@ def test_a_deadline_that_is_over_degrades_the_answer(served: str) -> None:
 
 
 def test_the_servers_own_deadline(pages: Path) -> None:
-    """A search that names none gets the server's."""
+    """A search that names none gets the server's, and none gets more than that."""
+    with running(Service.open(pages, deadline=60)) as url:
+        for asked, allowed in (
+            ({}, 60_000),
+            ({"deadline": 30}, 30_000),
+            ({"deadline": 90}, 60_000),
+        ):
+            answer = post(url, "/search", {"query": "logs", **asked}).json()
+            assert answer["trace"]["deadline_ms"] == allowed
     with running(Service.open(pages, deadline=1e-5)) as url:
         assert post(url, "/search", {"query": "logs"}).json()["degraded"] is True
-        patient = {"query": "logs", "deadline_ms": 60_000}
-        assert post(url, "/search", patient).json()["degraded"] is False
 
 
 def test_without_a_corpus(pages: Path) -> None:

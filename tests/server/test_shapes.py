@@ -37,7 +37,7 @@ def test_cohere_shape(served: str, local: Any, path: str, version: str) -> None:
 
 
 def test_jina_shape(served: str) -> None:
-    """Documents come as strings or objects, their texts go back; top_n cuts, 0 does not."""
+    """Documents come as strings or objects, their texts go back; top_n cuts."""
     documents = [{"text": text, "page": at} for at, text in enumerate(TEXTS[:2])] + TEXTS[2:]
     body = {"query": QUERY, "documents": documents, "return_documents": True, "top_n": 2}
     for path in ("/v1/rerank", "/rerank", "/v2/rerank"):
@@ -46,7 +46,7 @@ def test_jina_shape(served: str) -> None:
         assert found == [(1, {"text": TEXTS[1]}), (4, {"text": TEXTS[4]})]
         assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
         assert answer["model"] == load_scorer().name
-    assert len(post(served, "/rerank", {**body, "top_n": 0}).json()["results"]) == len(TEXTS)
+    assert len(post(served, "/rerank", {**body, "top_n": 99}).json()["results"]) == len(TEXTS)
 
 
 def test_tei_shape(served: str, local: Any) -> None:
@@ -68,6 +68,89 @@ def test_tei_truncate(served: str) -> None:
     assert (refused.status_code, refused.json()["type"]) == (422, "too_large")
     assert "logs" not in refused.text
     assert post(served, "/rerank", {"query": "q", "texts": ["a"], "truncate": False}).is_success
+
+
+RERANKS = ("/v2/rerank", "/v1/rerank", "/rerank")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"model": "x", "max_tokens_per_doc": 4096, "priority": 1},
+        {"max_chunks_per_doc": 10, "rank_fields": ["text"], "return_documents": False},
+        {"truncation": True, "user": "me", "request_id": "7", "truncate_prompt_tokens": 100},
+        {"raw_scores": False, "top_n": None, "model": None},
+    ],
+    ids=["cohere v2", "cohere v1", "jina, vllm", "infinity"],
+)
+def test_fields_of_the_apis(served: str, known: dict[str, Any]) -> None:
+    """What a client of an API may send beside the documents is taken, and changes no score."""
+    asked = {"query": QUERY, "documents": TEXTS}
+    for path in RERANKS:
+        answer = post(served, path, {**asked, **known})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["results"] == post(served, path, asked).json()["results"]
+
+
+def test_raw_scores_of_documents(served: str, local: Any) -> None:
+    """As Infinity does, `raw_scores` gives what the model says."""
+    asked = {"query": QUERY, "documents": TEXTS, "raw_scores": True}
+    results = post(served, "/rerank", asked).json()["results"]
+    assert by_index(results) == pytest.approx(local.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"documents": ["a"], "top_k": 1}, "there is no field 'top_k'; did you mean 'top_n'?"),
+        ({"documents": ["a"], "return_document": True}, "did you mean 'return_documents'?"),
+        ({"documents": ["a"], "top_n": 0}, "top_n: must be at least 1"),
+        ({"documents": ["a"], "top_n": 1.5}, "top_n: must be a whole number"),
+        ({"documents": ["a"], "query": ""}, "query: must not be blank"),
+        ({"documents": ["a"], "query": " \t"}, "query: must not be blank"),
+        ({"documents": ["a", 3]}, 'documents[1]: must be a string or an object with "text"'),
+        ({"documents": [{"txt": "a"}]}, "documents[0].text: is missing"),
+        ({"documents": [{"text": 3}]}, "documents[0].text: must be a string"),
+        ({"documents": "a"}, "documents: must be a list"),
+    ],
+)
+def test_what_cannot_be_reranked(served: str, body: dict[str, Any], message: str) -> None:
+    """Every path says it in the same plain words, none of them the program's own."""
+    for path in RERANKS:
+        answer = post(served, path, {"query": QUERY, **body})
+        assert answer.status_code == 422
+        assert answer.json()["message"].startswith(message) or message in answer.json()["message"]
+        assert not any(word in answer.text for word in ("function", "documents.", "<", "Input"))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"query": "q", "texts": ["a", 3]}, "texts[1]: must be a string"),
+        ({"query": "q", "texts": "a"}, "texts: must be a list"),
+        ({"texts": ["a"]}, "query: is missing"),
+        ({"query": "", "texts": ["a"]}, "query: must not be blank"),
+        ({"query": "q", "texts": ["a"], "top_n": 1}, "there is no field 'top_n'; there are: query"),
+        ({"query": "q", "texts": ["a"], "raw_score": True}, "did you mean 'raw_scores'?"),
+        ({"query": "q", "texts": ["a"], "documents": ["a"]}, "not both"),
+        ({"query": "q"}, "either `documents`"),
+        ([], "either `documents`"),
+    ],
+)
+def test_what_cannot_be_ranked(served: str, body: Any, message: str) -> None:
+    """Texts and documents exclude each other, and what is wrong is named as it was sent."""
+    answer = post(served, "/rerank", body)
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid")
+    assert message in answer.json()["message"]
+    assert "texts.texts" not in answer.text
+
+
+def test_jinas_truncation(served: str) -> None:
+    """A document longer than the model reads is cut, unless the request forbids it."""
+    asked = {"query": QUERY, "documents": ["the logs " * 3000]}
+    assert post(served, "/v1/rerank", asked).status_code == 200
+    refused = post(served, "/v1/rerank", {**asked, "truncation": False})
+    assert (refused.status_code, refused.json()["type"]) == (422, "too_large")
 
 
 @pytest.mark.parametrize("api", ["cohere", "jina", "tei", "vllm", "infinity"])
@@ -99,11 +182,11 @@ def test_the_embedded_models_probabilities_mean_something(served: str) -> None:
 
 
 def test_nothing_to_rank(served: str) -> None:
-    """No documents give no results; a blank query and a blank document are scored."""
+    """No documents give no results; a blank document is scored."""
     for path, name in (("/v2/rerank", "documents"), ("/rerank", "texts")):
         empty = post(served, path, {"query": QUERY, name: []}).json()
         assert (empty["results"] if name == "documents" else empty) == []
-        blank = post(served, path, {"query": " ", name: [""]}).json()
+        blank = post(served, path, {"query": QUERY, name: [""]}).json()
         assert len(blank["results"] if name == "documents" else blank) == 1
 
 

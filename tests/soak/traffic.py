@@ -199,7 +199,7 @@ class OverHttp(Caller):
             body = {"model": "any", "query": ask.query, "documents": self.judge.brought}
             answer = self.client.post("/v2/rerank", json=body)
         else:
-            deadline = {} if ask.deadline is None else {"deadline_ms": ask.deadline * 1e3}
+            deadline = {} if ask.deadline is None else {"deadline": ask.deadline}
             body = {"query": ask.query, "k": ask.k, "filter": FILTERS[ask.filter], **deadline}
             answer = self.client.post("/search", json=body)
         if answer.status_code in (429, 503):

@@ -130,58 +130,63 @@ function showState() {
   if (view.degraded) $("state").append(make("span", { class: "bad" }, "Degraded: a stage failed, was skipped or ran out of time."));
 }
 
+// Roles are named, since a phone shows rows as blocks, which for some readers are no table then.
 function showStages() {
-  const table = $("stages");
   const whole = Math.max(view.ms, view.deadline_ms ?? 0, 1e-9);
-  table.replaceChildren(make("thead", {}, make("tr", {},
-    ...["Stage", "State"].map((name) => make("th", { scope: "col" }, name)),
-    ...["In", "Out", "ms"].map((name) => make("th", { scope: "col", class: "n" }, name)),
-    make("th", { scope: "col" }, view.deadline_ms === null ? "When" : "When (red: the deadline)"),
-    make("th", { scope: "col" }, "Remarks"))));
-  const body = make("tbody");
+  const head = (name, kind) => make("th", { scope: "col", role: "columnheader", class: kind }, name);
+  $("stages-hint").textContent = "The bars say when each stage ran."
+    + (view.deadline_ms === null ? "" : ` The red line is the deadline, ${number(view.deadline_ms)} ms.`);
+  const body = make("tbody", { role: "rowgroup" });
   let start = 0;
+  const cell = (kind, name, ...children) => make("td", { role: "cell", class: kind, "data-name": name }, ...children);
   const row = (stage, child) => {
     const notes = Object.entries(stage.notes).map(([name, value]) => `${name}=${value}`);
     if (stage.budget_ms !== null && !child) notes.unshift(`budget ${number(stage.budget_ms)} ms`);
-    const bar = make("div", { class: "bar" });
-    const piece = make("i");
-    piece.style.left = `${100 * start / whole}%`;
-    piece.style.width = `${Math.max(100 * stage.ms / whole, .3)}%`;
-    bar.append(piece);
-    if (view.deadline_ms !== null) {
-      const line = make("b");
-      line.style.left = `calc(${100 * view.deadline_ms / whole}% - 2px)`;
-      bar.append(line);
-    }
-    body.append(make("tr", { class: child ? "child" : null },
-      make("th", { scope: "row" }, stage.name),
-      make("td", { class: stage.status === "ok" || stage.status === "idle" ? null : "bad" }, stage.status),
-      make("td", { class: "n" }, number(stage.n_in, 0)), make("td", { class: "n" }, number(stage.n_out, 0)),
-      make("td", { class: "n" }, number(stage.ms)), make("td", {}, bar),
-      make("td", { class: "remarks" }, [stage.reason, ...notes].filter(Boolean).join(", "))));
+    const remarks = [stage.reason, ...notes].filter(Boolean).join(", ");
+    body.append(make("tr", { role: "row", class: child ? "child" : null },
+      make("th", { scope: "row", role: "rowheader" }, stage.name),
+      cell(stage.status === "ok" || stage.status === "idle" ? null : "bad", null, stage.status),
+      cell("n", "in", number(stage.n_in, 0)), cell("n", "out", number(stage.n_out, 0)),
+      cell("n", "ms", number(stage.ms)), cell("when", null, bar(stage, start, whole)),
+      cell("remarks", null, ...(remarks ? [remarks] : []))));
     for (const each of stage.children) row(each, true);
     if (!child) start += stage.ms;
   };
   for (const stage of view.stages) row(stage, false);
-  table.append(body);
+  $("stages").replaceChildren(make("thead", { role: "rowgroup" }, make("tr", { role: "row" },
+    head("Stage"), head("State"), head("In", "n"), head("Out", "n"), head("ms", "n"), head("When"), head("Remarks"))), body);
 }
 
-const WIDE = 1000, HIGH = 420, TOP = 34, LEFT = 46, RIGHT = 90;
-let lines = [];
+function bar(stage, start, whole) {
+  const made = make("div", { class: "bar" }), piece = make("i");
+  piece.style.left = `${100 * start / whole}%`;
+  piece.style.width = `max(${100 * stage.ms / whole}%, 2px)`;
+  made.append(piece);
+  if (view.deadline_ms !== null) {
+    const line = make("b");
+    line.style.left = `calc(${100 * view.deadline_ms / whole}% - 2px)`;
+    made.append(line);
+  }
+  return made;
+}
+
+// In pixels of the screen, so that letters have their size on a phone too.
+const TOP = 42, LEFT = 38, RIGHT = 12, LEAST = 72, LETTER = 7.5;
+let lines = [], wide = 0, high = 0;
 
 function columns(run) {
   const arms = view.stages[0]?.children.filter((each) => each.out.length) ?? [];
   const made = [];
-  const share = HIGH / Math.max(arms.length, 1);
+  const share = high / Math.max(arms.length, 1);
   arms.forEach((arm, at) => made.push({
-    name: arm.name, arm: true, place: 0, top: TOP + at * share + (at ? 14 : 0), high: share - (at ? 24 : 10),
+    name: arm.name, arm: true, place: 0, top: TOP + at * share + (at ? 20 : 0), high: share - (at ? 26 : 8),
     rank: new Map(arm.out.map((doc, rank) => [doc, rank + 1])), n: arm.out.length, gone: new Map(),
   }));
   run.forEach((stage, at) => {
     const rank = new Map(stage.out.map((doc, place) => [doc, place + 1]));
     for (const [doc, gone] of stage.gone) rank.set(doc, gone.rank);
     made.push({ name: stage.name, status: stage.status, arm: false, place: at + (arms.length ? 1 : 0),
-      top: TOP, high: HIGH, rank, gone: stage.gone, n: Math.max(rank.size, 1) });
+      top: TOP, high, rank, gone: stage.gone, n: Math.max(rank.size, 1) });
   });
   return made;
 }
@@ -189,20 +194,24 @@ function columns(run) {
 function showFlow(run) {
   const svg = $("flow");
   svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH + TOP + 16}`);
+  const places = run.length - 1 + (view.stages[0]?.children.some((each) => each.out.length) ? 1 : 0);
+  wide = Math.max(svg.parentElement.clientWidth || 640, LEFT + RIGHT + LEAST * places);
+  high = wide < 600 ? 340 : 440;
+  for (const [name, value] of [["width", wide], ["height", high + TOP + 8]]) svg.setAttribute(name, value);
   const made = columns(run), count = Math.max(...made.map((each) => each.place)) || 1;
   const most = Math.max(...made.map((each) => each.n), 2);
-  const x = (column) => LEFT + column.place * (WIDE - LEFT - RIGHT) / count;
+  const x = (column) => LEFT + column.place * (wide - LEFT - RIGHT) / count;
   // Logarithmic: of a thousand candidates the first ten matter most.
   const y = (column, rank) => column.top + column.high * Math.log(rank) / Math.log(most + 1);
   for (const column of made) {
     draw(svg, "line", { class: "axis", x1: x(column), x2: x(column), y1: column.top, y2: column.top + column.high });
-    draw(svg, "text", { x: x(column), y: column.arm ? column.top - 4 : 14, "text-anchor": column.place === count ? "middle" : "start" },
-      column.status && !["ok"].includes(column.status) ? `${column.name} (${column.status})` : column.name);
-    for (const rank of [1, 3, 10, 30, 100, 300, 1000, 3000].filter((each) => each <= column.n)) {
-      draw(svg, "text", { class: "tick", x: x(column) - 5, y: y(column, rank) + 3, "text-anchor": "end" }, rank);
-    }
   }
+  showLines(svg, run, made, x, y);
+  // Last, so that no line runs over them.
+  for (const column of made) showLabels(svg, column, count, x(column), (rank) => y(column, rank));
+}
+
+function showLines(svg, run, made, x, y) {
   const answer = new Set(answerOf(run === ran0 ? null : run));
   const stages = made.filter((each) => !each.arm), arms = made.filter((each) => each.arm);
   lines = view.ids.map((_, doc) => {
@@ -224,9 +233,25 @@ function showFlow(run) {
   if (chosen !== null && lines[chosen]) draw(svg, "path", { class: "shown", d: d(lines[chosen]) });
 }
 
+function showLabels(svg, column, count, x, y) {
+  const room = (wide - LEFT - RIGHT) / count, tight = room < 130;
+  const name = column.status && column.status !== "ok" ? `${column.name} (${column.status})` : column.name;
+  // Side by side they need a column's room; where that is little, every second one is a row higher.
+  const letters = Math.floor((tight ? 1.7 : .95) * room / LETTER);
+  const short = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
+  const above = tight && column.place % 2 === 1 ? 14 : 31;
+  const anchor = column.place === 0 ? "start" : column.place === count ? "end" : "middle";
+  const label = draw(svg, "text", { class: "name", x: column.place === count ? x + RIGHT - 2 : x,
+    y: column.arm ? column.top - 7 : above, "text-anchor": anchor }, short);
+  draw(label, "title", {}, name);
+  for (const rank of [1, 3, 10, 30, 100, 300, 1000, 3000].filter((each) => each <= column.n)) {
+    draw(svg, "text", { class: "tick", x: x - 5, y: y(rank) + 4, "text-anchor": "end" }, rank);
+  }
+}
+
 function nearest(event) {
-  const box = $("flow").getBoundingClientRect(), scale = WIDE / box.width;
-  const px = (event.clientX - box.left) * scale, py = (event.clientY - box.top) * scale;
+  const box = $("flow").getBoundingClientRect();
+  const px = event.clientX - box.left, py = event.clientY - box.top;
   let best = null, least = 12;
   for (const each of lines) for (const path of each.paths) for (let at = 1; at < path.length; at += 1) {
     const [[x1, y1], [x2, y2]] = [path[at - 1], path[at]];
@@ -240,19 +265,23 @@ function nearest(event) {
 function choose(doc) {
   chosen = doc;
   $("tip").textContent = doc === null ? "" : why(doc, ran);
+  for (const each of $("answer").children) each.classList.toggle("chosen", Number(each.dataset.doc) === doc);
   showFlow(ran);
 }
 
 // -- the answer ------------------------------------------------------------------------------
 
-const stem = (word) => word.toLowerCase().replace(/(?<=\p{L}{3})(ing|ed|es|s|ly)$/u, "");
+// Roughly what a search does with endings: rotate, rotates, rotated and rotating are one word.
+const stem = (word) => word.toLowerCase().replace(/(?<=\p{L}{3})(ing|ed|es|s|ly|e)$/u, "");
+const STOP = new Set(("a about after all an and any are as at be been before but by can could did do does for from had has "
+  + "have how i if in into is it its may me my no not of on or our out over shall should so some than that the their them "
+  + "then there these they this to under up was we were what when where which who why will with would you your").split(" "));
 
 function marked(text) {
-  // Short words are mostly "of" and "the"; those with a digit or a capital are names.
-  const words = (view.query.match(/[\p{L}\p{N}]{2,}/gu) ?? []).filter((word) => word.length > 3 || /[\p{Lu}\p{N}]/u.test(word));
-  const terms = new Set(words.map(stem));
-  return text.split(/([\p{L}\p{N}]+)/u).map((piece) =>
-    piece.length > 1 && terms.has(stem(piece)) ? make("mark", {}, piece) : piece);
+  const words = (view.query.match(/[\p{L}\p{N}]+/gu) ?? []);
+  // In capitals it is a name, whatever it means otherwise: IT, US.
+  const terms = new Set(words.filter((word) => /^[\p{Lu}\p{N}]{2,}$/u.test(word) || !STOP.has(word.toLowerCase())).map(stem));
+  return text.split(/([\p{L}\p{N}]+)/u).map((piece) => terms.has(stem(piece)) ? make("mark", {}, piece) : piece);
 }
 
 function showAnswer(run) {
@@ -260,18 +289,34 @@ function showAnswer(run) {
   $("answer").replaceChildren(...answer.map((doc, at) => {
     const before = view.answered.indexOf(doc), document_ = view.documents[doc];
     const ranks = run.map((stage) => [stage.name, stage.out.indexOf(doc) + 1]).filter(([, rank]) => rank > 0);
-    const item = make("li", {}, make("button", { type: "button", onclick: () => choose(doc) }, view.ids[doc]));
+    const item = make("li", { "data-doc": doc, class: doc === chosen ? "chosen" : null },
+      make("button", { type: "button", onclick: () => { choose(doc); bring(); } }, view.ids[doc]));
     if (run !== ran0 && before !== at) {
       const moved = before < 0 ? "new" : before > at ? `up ${before - at}` : `down ${at - before}`;
       item.append(make("span", { class: `moved ${before < 0 || before > at ? "good" : "bad"}` }, moved));
     }
     item.append(make("span", { class: "ranks" }, ranks.map(([name, rank]) => `${name} ${number(rank, 0)}`).join(" → ")));
-    if (document_) {
-      const text = document_.text.length > 700 ? `${document_.text.slice(0, 700)}…` : document_.text;
-      item.append(make("p", {}, ...marked(text)));
-    }
+    if (document_) item.append(...passage(document_.text));
     return item;
   }));
+}
+
+// Its first lines, and the whole where asked for.
+function passage(text) {
+  const shown = make("p", {}, ...marked(text));
+  if (text.length <= 160) return [shown];
+  const button = make("button", { type: "button", class: "more", "aria-expanded": "false", onclick: () => {
+    const whole = shown.classList.toggle("whole");
+    button.textContent = whole ? "Less" : "More";
+    button.setAttribute("aria-expanded", String(whole));
+  } }, "More");
+  return [shown, make("div", {}, button)];
+}
+
+// Where the screen does not show the drawing beside the answer, go there.
+function bring() {
+  const smooth = matchMedia("(prefers-reduced-motion: no-preference)").matches;
+  $("flow-section").scrollIntoView({ block: "nearest", behavior: smooth ? "smooth" : "auto" });
 }
 
 // -- sliders ---------------------------------------------------------------------------------
@@ -342,11 +387,15 @@ function open(found) {
   show(ran0);
 }
 
-$("flow").addEventListener("pointermove", (event) => {
+for (const moved of ["pointermove", "pointerdown"]) $("flow").addEventListener(moved, (event) => {
   const doc = nearest(event);
   $("flow").style.cursor = doc === null ? "" : "pointer";
   if (doc !== null && doc !== chosen) choose(doc);
 });
+new ResizeObserver(() => {
+  const there = $("flow").parentElement.clientWidth;
+  if (ran !== null && there && there !== wide) showFlow(ran);
+}).observe($("flow").parentElement);
 $("why").addEventListener("submit", (event) => {
   event.preventDefault();
   const doc = view.ids.indexOf($("id").value.trim());
@@ -358,7 +407,7 @@ $("why").addEventListener("submit", (event) => {
 async function ask(event) {
   event.preventDefault();
   const body = { query: $("query").value, k: Number($("wanted").value) || 10 };
-  if ($("deadline").value) body.deadline_ms = Number($("deadline").value);
+  if ($("deadline").value) body.deadline = Number($("deadline").value) / 1000;
   $("state").textContent = "Searching…";
   try {
     const headers = { "content-type": "application/json" };
@@ -366,7 +415,7 @@ async function ask(event) {
     const answer = await fetch("trace", { method: "POST", headers, body: JSON.stringify(body) });
     const found = await answer.json();
     if (answer.status === 401) {
-      for (const each of [$("key"), document.querySelector('label[for="key"]')]) each.hidden = false;
+      $("locked").hidden = false;
       $("key").focus();
     }
     if (!answer.ok) throw new Error(found.message ?? `the server answered ${answer.status}`);
@@ -377,9 +426,21 @@ async function ask(event) {
   }
 }
 
+// A server without a corpus: what it takes instead of a search.
+function tell({ model, locked }) {
+  $("reranks").hidden = false;
+  const body = JSON.stringify({ query: "how do I rotate the logs?",
+    documents: ["The cat is fed at noon.", "Rotate them with logrotate -f."] });
+  $("state").textContent = `Model: ${model}.`;
+  $("example").textContent = [`curl ${new URL("v2/rerank", location.href).href} \\`,
+    ...(locked ? ['  -H "Authorization: Bearer $STEPWELL_SERVE_KEY" \\'] : []),
+    "  -H 'Content-Type: application/json' \\", `  -d '${body}'`].join("\n");
+}
+
 const data = JSON.parse($("data").textContent);
 if (data === null) {
   $("ask").hidden = false;
   $("ask").addEventListener("submit", ask);
   $("query").focus();
-} else open(data);
+} else if (data.reranks) tell(data.reranks);
+else open(data);

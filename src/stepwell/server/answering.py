@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.models.protocols import PairScorer
+from stepwell.meaning import as_probability, logistic_of
+from stepwell.models.protocols import PairScorer, PairScores
 from stepwell.page import view_of
+from stepwell.result import Result
 from stepwell.server.problems import Problem
 from stepwell.server.reasons import kinds_only
 from stepwell.server.service import Service
@@ -31,17 +33,22 @@ Scores: TypeAlias = NDArray[np.float64]
 
 
 async def rerank(service: Service, asked: RerankAsked, *, version: str) -> RerankAnswer:
-    """Answer in the shape of Cohere, Jina and vLLM."""
+    """Answer in the shape of Cohere, Jina and vLLM.
+
+    Raises:
+        Problem: A document would be cut, and the request forbids it.
+    """
     texts = asked.texts()
     made = await service.scored(asked.query, texts)
-    scores = probabilities(made.values, service.scorer)
+    _check_cut(made, allowed=asked.truncation is not False, by="truncation")
+    scores = _scores(made, service.scorer, raw=bool(asked.raw_scores))
     results = [
         RerankResult(
             index=at,
             relevance_score=float(scores[at]),
             document=TextDocument(text=texts[at]) if asked.return_documents else None,
         )
-        for at in _best_first(scores)[: asked.top_n or None]
+        for at in _best_first(scores)[: asked.top_n]
     ]
     return RerankAnswer(
         id=str(uuid.uuid4()),
@@ -58,13 +65,8 @@ async def rank(service: Service, asked: TextsAsked) -> list[Rank]:
         Problem: A text would be cut, and the request forbids it.
     """
     made = await service.scored(asked.query, asked.texts)
-    if asked.truncate is False and made.truncated:
-        message = f"{made.truncated} texts are longer than the model reads; allow truncate"
-        raise Problem(422, "too_large", message)
-    if asked.raw_scores:
-        scores = made.values.astype(np.float64)
-    else:
-        scores = probabilities(made.values, service.scorer)
+    _check_cut(made, allowed=asked.truncate is not False, by="truncate")
+    scores = _scores(made, service.scorer, raw=asked.raw_scores)
     return [
         Rank(
             index=at,
@@ -77,8 +79,7 @@ async def rank(service: Service, asked: TextsAsked) -> list[Rank]:
 
 async def search(service: Service, asked: SearchAsked) -> SearchAnswer:
     """Answer from the corpus."""
-    seconds = None if asked.deadline_ms is None else asked.deadline_ms / 1e3
-    result = await service.search(asked.query, k=asked.k, filter=asked.filter, deadline=seconds)
+    result = await _searched(service, asked)
     return SearchAnswer(
         documents=[Found(**hit.to_dict()) for hit in result.hits],
         degraded=result.degraded,
@@ -88,10 +89,25 @@ async def search(service: Service, asked: SearchAsked) -> SearchAnswer:
 
 async def explained(service: Service, asked: SearchAsked) -> dict[str, Any]:
     """What `search` did with every candidate, as the page shows it."""
-    seconds = None if asked.deadline_ms is None else asked.deadline_ms / 1e3
-    result = await service.search(asked.query, k=asked.k, filter=asked.filter, deadline=seconds)
+    result = await _searched(service, asked)
     view = view_of(result.trace, query=asked.query, documents=result.documents)
     return kinds_only(view)
+
+
+async def _searched(service: Service, asked: SearchAsked) -> Result:
+    return await service.search(
+        asked.query, k=asked.k, filter=asked.filter, deadline=asked.deadline
+    )
+
+
+def _check_cut(made: PairScores, *, allowed: bool, by: str) -> None:
+    if made.truncated and not allowed:
+        message = f"{made.truncated} texts are longer than the model reads; allow {by}"
+        raise Problem(422, "too_large", message)
+
+
+def _scores(made: PairScores, scorer: PairScorer, *, raw: bool) -> Scores:
+    return made.values.astype(np.float64) if raw else probabilities(made.values, scorer)
 
 
 def probabilities(values: NDArray[Any], scorer: PairScorer) -> Scores:
@@ -100,24 +116,10 @@ def probabilities(values: NDArray[Any], scorer: PairScorer) -> Scores:
     A logit goes through the logistic function, centred where the model says in `logistic`; a
     similarity is moved from -1..1.
     """
-    scores = np.asarray(values, dtype=np.float64)
-    if scorer.kind == "logit":
-        middle, width = _logistic(scorer)
-        # 1 / (1 + exp(-x)), without an overflow at either end.
-        return np.exp(-np.logaddexp(0.0, (middle - scores) / width))
-    if scorer.kind == "similarity":
-        scores = (scores + 1) / 2
-    return np.clip(scores, 0.0, 1.0)
-
-
-def _logistic(scorer: Any) -> tuple[float, float]:
-    """Where the innermost model's probability is a half, and how far from there it is 0.73."""
-    while not hasattr(scorer, "logistic"):
-        if not hasattr(scorer, "scorer"):
-            return 0.0, 1.0
-        scorer = scorer.scorer
-    middle, width = scorer.logistic
-    return middle, width
+    scores = as_probability(values, scorer.kind, logistic=logistic_of(scorer))
+    if scores is None:
+        raise TypeError(f"{scorer.name} has scores of the kind {scorer.kind!r}")
+    return scores
 
 
 def _best_first(scores: Scores) -> list[int]:

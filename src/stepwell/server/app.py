@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 import stepwell
 from stepwell.page import page_of
+from stepwell.refusal import nearest
 from stepwell.server import answering
 from stepwell.server.guard import GuardedRoute
 from stepwell.server.metrics import TEXT, Metrics
@@ -75,6 +77,8 @@ def create_app(service: Service, *, metrics: Metrics | None = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A redirect loses the body with some clients; what was meant is said instead.
+        redirect_slashes=False,
         telemetry={"meter_provider": counted.provider, "logs": False, "operation_spans": False},
     )
     app.state.service, app.state.metrics = service, counted
@@ -158,9 +162,22 @@ async def openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
-async def _unrouted(_: Request, error: Exception) -> Response:
+async def _unrouted(request: Request, error: Exception) -> Response:
     """A path or a method that there is not."""
+    match error:
+        case HTTPException(status_code=404):
+            message = f"no such path; {_meant(request.url.path)}"
+            error = HTTPException(404, message)
+        case HTTPException(status_code=405, headers=headers):
+            message = f"this path takes {(headers or {}).get('Allow', 'another method')}"
+            error = HTTPException(405, message, headers)
     return answer_to(error, "no route")
+
+
+def _meant(path: str) -> str:
+    there = [route.path for route in router.routes if isinstance(route, APIRoute)]
+    near = nearest(path.rstrip("/"), there)
+    return f"did you mean {near}?" if near else f"there are: {', '.join(there)}"
 
 
 def _service(request: Request) -> Service:

@@ -25,7 +25,7 @@ def described(app: FastAPI, limits: Limits, *, locked: bool) -> dict[str, Any]:
     text = {"maxLength": limits.characters}
     asked = schemas["RerankAsked"]["properties"]
     asked["documents"]["maxItems"] = limits.documents
-    asked["documents"]["items"]["anyOf"][0] |= text
+    asked["documents"]["items"]["oneOf"][0] |= text
     schemas["TextDocument"]["properties"]["text"] |= text
     texts = schemas["TextsAsked"]["properties"]["texts"]
     texts["maxItems"] = limits.documents

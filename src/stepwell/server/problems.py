@@ -15,11 +15,13 @@ from starlette.exceptions import HTTPException
 
 from stepwell.documents import well_formed
 from stepwell.errors import InputError, OverloadedError
+from stepwell.refusal import faults
 
 log = logging.getLogger("stepwell.server")
 
 RETRY = {"Retry-After": "1"}
-LONGEST = 300
+JSON = "send a JSON object, with content-type: application/json"
+LONGEST = 400
 """Characters of a message."""
 
 
@@ -91,11 +93,12 @@ def _said(errors: Sequence[Any]) -> str:
     first = errors[0]
     if first["type"] == "json_invalid":
         return f"the body is no JSON, at position {first['loc'][-1]}"
-    place = ".".join(str(part)[:40] for part in first["loc"] if part != "body")
-    if first["type"] == "model_attributes_type" and not place:
-        return "the body must be a JSON object, sent with content-type: application/json"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place or 'body'}: {first['msg']}{more}"
+    within = [{**each, "loc": each["loc"][1:]} for each in errors]  # the first part is "body"
+    if not within[0]["loc"] and first["type"] == "missing":
+        return f"the body is missing; {JSON}"
+    if not within[0]["loc"] and first["type"] == "model_attributes_type":
+        return f"the body is no object; {JSON}"
+    return faults(within)
 
 
 def _where(error: BaseException) -> str:

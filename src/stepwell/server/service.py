@@ -36,7 +36,8 @@ class Service:
         cascade: The stages over the corpus.
         limits: What is refused beyond.
         key: What callers must send; None lets everybody ask.
-        deadline: Seconds for a search that names no deadline.
+        deadline: Seconds that a search may take at most.
+        shadow: Beside the cascade from the moment that the model is loaded.
 
     Raises:
         ConfigurationError: The deadline is not above 0.
@@ -99,7 +100,9 @@ class Service:
             cascade_file: A cascade file for searches, instead of a preset.
             limits: What is refused beyond.
             key: What callers must send.
-            deadline: Seconds for a search that names no deadline.
+            deadline: Seconds that a search may take at most.
+            shadow_file: A cascade file to run beside searches, see `Shadow`.
+            shadow_rate: The share of searches that it is compared on.
 
         Raises:
             CorpusError: There is no corpus, or none that can be opened.
@@ -221,7 +224,7 @@ class Service:
             query: The question.
             k: How many documents.
             filter: As in `Cascade.search`.
-            deadline: Seconds; the server's own if None.
+            deadline: Seconds; the server's own if None, and never more than that.
 
         Raises:
             Problem: There is no corpus, or the query or `k` is beyond the limits.
@@ -233,7 +236,8 @@ class Service:
         self._check(query, ())
         if k > self.limits.k:
             raise _too_large(f"k is {k}", self.limits.k)
-        seconds = self.deadline if deadline is None else deadline
+        given = [each for each in (deadline, self.deadline) if each is not None]
+        seconds = min(given, default=None)
         return await self.cascade.asearch(query, k=k, filter=filter, deadline=seconds)
 
     def _check(self, query: str, texts: Sequence[str]) -> None:

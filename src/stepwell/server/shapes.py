@@ -13,16 +13,27 @@ from pydantic import (
     Field,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from stepwell.documents import well_formed
+from stepwell.refusal import unknown
 from stepwell.server.filter_schema import FILTER
 
 
 class Asked(BaseModel):
-    """A request; what it holds beside the fields named here is passed over."""
+    """A request; a field that is not named here is refused, as a slip would else go unseen."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, body: Any) -> Any:
+        said = unknown(body, cls.model_fields) if isinstance(body, dict) else ""
+        if said:
+            raise PydanticCustomError("unknown", "{said}", {"said": said})
+        return body
 
 
 def _whole(value: Any) -> Any:
@@ -30,33 +41,72 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _worded(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return text
+
+
 Text = Annotated[str, AfterValidator(well_formed)]
+Question = Annotated[Text, AfterValidator(_worded), Field(json_schema_extra={"pattern": r"\S"})]
 # The bound comes first, or it is none in the schema.
-Count = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Several = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Unread = Annotated[Any, Field(description="Known to some of these APIs; not read here.")]
 
 
-class TextDocument(Asked):
-    """A document as an object."""
+class TextDocument(BaseModel):
+    """A document as an object; what it holds beside its text is not read."""
+
+    model_config = ConfigDict(strict=True)
 
     text: Text
 
 
-class RerankAsked(Asked):
-    """Cohere's, Jina's and vLLM's shape."""
+def _kind_of(document: Any) -> str | None:
+    if isinstance(document, str):
+        return "<string>"
+    return "<object>" if isinstance(document, (dict, TextDocument)) else None
 
-    query: Text
-    documents: list[Text | TextDocument]
-    model: str | None = Field(default=None, description="Not read: the server has one model.")
-    top_n: Count | None = Field(
-        default=None, description="How many results, best first; all if absent or 0."
+
+# Names in angle brackets are not repeated in what is told of a fault.
+AnyDocument = Annotated[
+    Annotated[Text, Tag("<string>")] | Annotated[TextDocument, Tag("<object>")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="document",
+        custom_error_message='must be a string or an object with "text"',
+    ),
+]
+
+
+class RerankAsked(Asked):
+    """Cohere's, Jina's, vLLM's and Infinity's shape."""
+
+    query: Question
+    documents: list[AnyDocument]
+    top_n: Several | None = Field(
+        default=None, description="How many results, best first; all if absent."
     )
     return_documents: bool | None = Field(
         default=None, description="Whether each result has its document."
     )
+    raw_scores: bool | None = Field(
+        default=None, description="Whether scores are the model's own numbers, not probabilities."
+    )
+    truncation: bool | None = Field(
+        default=None,
+        description="If false, a document longer than the model reads is refused, not cut.",
+    )
     rank_fields: list[Literal["text"]] | None = Field(
         default=None, description="Only `text` is read."
     )
+    model: str | None = Field(default=None, description="Not read: the server has one model.")
+    max_tokens_per_doc: Unread = None
+    max_chunks_per_doc: Unread = None
+    truncate_prompt_tokens: Unread = None
+    priority: Unread = None
+    user: Unread = None
+    request_id: Unread = None
 
     def texts(self) -> list[str]:
         """The text of each document."""
@@ -67,7 +117,7 @@ class RerankResult(BaseModel):
     """One document's score."""
 
     index: int = Field(ge=0, description="Its place in what was sent, from 0.")
-    relevance_score: float = Field(ge=0, le=1, description="A probability.")
+    relevance_score: float = Field(description="A probability, but for `raw_scores`.")
     document: TextDocument | None = None
 
 
@@ -103,7 +153,7 @@ class RerankAnswer(BaseModel):
 class TextsAsked(Asked):
     """Text Embeddings Inference's shape."""
 
-    query: Text
+    query: Question
     texts: list[Text]
     raw_scores: bool = Field(
         default=False, description="Whether scores are the model's own numbers, not probabilities."
@@ -126,14 +176,20 @@ class Rank(BaseModel):
     text: str | None = None
 
 
-def _shape_of(body: Any) -> str:
+def _shape_of(body: Any) -> str | None:
     names = body if isinstance(body, dict) else vars(body) if isinstance(body, Asked) else ()
-    return "documents" if "documents" in names else "texts"
+    found = [name for name in ("documents", "texts") if name in names]
+    return f"<{found[0]}>" if len(found) == 1 else None
 
 
 EitherAsked = Annotated[
-    Annotated[TextsAsked, Tag("texts")] | Annotated[RerankAsked, Tag("documents")],
-    Discriminator(_shape_of),
+    Annotated[TextsAsked, Tag("<texts>")] | Annotated[RerankAsked, Tag("<documents>")],
+    Discriminator(
+        _shape_of,
+        custom_error_type="shape",
+        custom_error_message="send an object with either `documents`, as to Cohere and Jina, "
+        "or `texts`, as to Text Embeddings Inference, and not both",
+    ),
 ]
 
 
@@ -145,12 +201,13 @@ class SearchAsked(Asked):
     filter: Annotated[dict[str, Any], WithJsonSchema(FILTER)] | None = Field(
         default=None, description="Only documents whose metadata matches."
     )
-    deadline_ms: float | None = Field(
+    deadline: float | None = Field(
         default=None,
-        ge=1,
-        le=600_000,
+        ge=0.001,
+        le=600,
         allow_inf_nan=False,
-        description="Milliseconds for the search; what is not done by then makes it degraded.",
+        description="Seconds for the search, no more than the server's own deadline; what is not "
+        "done by then makes the answer degraded.",
     )
 
 
