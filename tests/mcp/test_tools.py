@@ -16,7 +16,7 @@ pytest.importorskip("mcp", reason="the extra mcp is not installed")
 from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
-from stepwell import BM25, Candidates, Cascade, ConfigurationError, Corpus
+from stepwell import BM25, Candidates, Cascade, ConfigurationError, Corpus, Document
 from stepwell.mcp import create_server
 from stepwell.mcp.tools import fields_of
 from tests.mcp.conftest import DOCUMENTS
@@ -77,24 +77,29 @@ async def test_nothing_found_is_no_error(corpus: Corpus) -> None:
     ("arguments", "words"),
     [
         ({"query": "logs", "filter": {"team": {"$near": "sre"}}}, r"\$near"),
-        ({"query": "logs", "k": 0}, "greater than or equal to 1"),
-        ({"query": "logs", "k": 101}, "less than or equal to 100"),
-        ({"query": "logs", "k": "many"}, "integer"),
-        ({"query": ""}, "at least 1 character"),
-        ({"query": "x" * 10_001}, "at most 10000"),
-        ({"query": 7}, "string"),
-        ({}, "query"),
+        ({"query": "logs", "filter": "sre"}, "^filter: must be an object$"),
+        ({"query": "logs", "k": 0}, "^k: must be at least 1$"),
+        ({"query": "logs", "k": 101}, "^k: must be at most 100$"),
+        ({"query": "logs", "k": "many"}, "^k: must be a whole number$"),
+        ({"query": ""}, "^query: must not be empty$"),
+        ({"query": " "}, "^query: must not be blank$"),
+        ({"query": "x" * 10_001}, "^query: must have 10000 characters at most$"),
+        ({"query": 7}, "^query: must be a string$"),
+        ({}, "^query: is missing$"),
+        ({"query": "logs", "filters": {"team": "sre"}}, "'filters'; did you mean 'filter'?"),
+        ({"query": "logs", "top": 1}, "no argument 'top'; there are: query, k, filter$"),
     ],
     ids=lambda value: str(value)[:30],
 )
 async def test_a_call_that_cannot_be_honoured_says_why(
     corpus: Corpus, arguments: dict[str, Any], words: str
 ) -> None:
-    """The agent gets an error of the tool that it can read and mend."""
+    """The agent gets an error of the tool that it can read and mend, unknown arguments too."""
     async with Client(create_server(Cascade([BM25(corpus)]), corpus)) as client:
         result = await client.call_tool("search", arguments)
     assert result.is_error
     assert re.search(words, said(result))
+    assert not re.search("validation|pydantic|Error executing", said(result))
 
 
 class Away:
@@ -134,7 +139,18 @@ async def test_a_document_by_its_id(corpus: Corpus) -> None:
         missing = await client.call_tool("get_document", {"id": "dog"})
     assert found(whole) == {"id": "cat", "text": DOCUMENTS[3].text, "metadata": {"team": "office"}}
     assert missing.is_error
-    assert "from a hit of `search`" in said(missing)
+    assert said(missing).startswith("there is no document with this id; take one from a hit")
+
+
+async def test_fields_for_programs_are_not_shown(tmp_path: Path) -> None:
+    """A field whose name begins with an underscore is neither offered to filter by nor given."""
+    with Corpus.open(tmp_path / "c", encoder=None) as corpus:
+        corpus.add([Document("a", "Rotate the logs.", {"path": "a.md", "_source": "docs-1"})])
+        assert fields_of(corpus) == {"path": "str"}
+        async with Client(create_server(Cascade([BM25(corpus)]), corpus)) as client:
+            hits = found(await client.call_tool("search", {"query": "logs"}))["hits"]
+            whole = found(await client.call_tool("get_document", {"id": "a"}))
+    assert hits[0]["metadata"] == whole["metadata"] == {"path": "a.md"}
 
 
 async def test_tools_describe_themselves(corpus: Corpus) -> None:
@@ -163,6 +179,7 @@ async def test_tools_describe_themselves(corpus: Corpus) -> None:
     assert search.output_schema is not None
     assert set(search.output_schema["properties"]) == {"hits", "degraded"}
     for tool in tools.values():
+        assert tool.input_schema["additionalProperties"] is False
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is True
 

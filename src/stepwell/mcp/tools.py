@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 import stepwell
 from stepwell.cascade import Cascade
 from stepwell.documents import Document, Source, well_formed
 from stepwell.errors import ConfigurationError, InputError, StageError, StepwellError
+from stepwell.mcp.plain import PlainTool
 from stepwell.result import Hit
 
 if TYPE_CHECKING:
@@ -60,6 +62,12 @@ class Whole(BaseModel):
     metadata: Annotated[dict[str, Any], Field(description="What else is known of it.")]
 
 
+def _worded(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return text
+
+
 Query = Annotated[
     str,
     Field(
@@ -67,6 +75,7 @@ Query = Annotated[
         max_length=10_000,
         description="What to look for: a question or key words, in the documents' language.",
     ),
+    AfterValidator(_worded),
 ]
 K = Annotated[int, Field(ge=1, le=MOST, description="How many passages at most.")]
 FilterSpec = Annotated[
@@ -107,37 +116,45 @@ def create_server(
         raise ConfigurationError(f"k must be an integer from 1 to {MOST}, not {k!r}")
     if deadline is not None and not deadline > 0:
         raise ConfigurationError(f"a deadline must be a positive number, not {deadline!r}")
-    server: MCPServer[Any] = MCPServer(
-        name, instructions=about or None, version=stepwell.__version__, log_level="WARNING"
-    )
     reads = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
-    @server.tool(description=_search_text(about, fields or {}), annotations=reads)
     async def search(query: Query, k: K = k, filter: FilterSpec = None) -> Found:
         with _told():
             asked = well_formed(query)
             result = await cascade.asearch(asked, k=k, filter=filter, deadline=deadline)
         return Found(hits=[_passage(hit) for hit in result], degraded=result.degraded)
 
-    @server.tool(description=DOCUMENT, annotations=reads)
     async def get_document(id: Annotated[str, Field(description="From a hit.")]) -> Whole:
         with _told():
             (document,) = await asyncio.to_thread(source.get_many, [well_formed(id)])
         if document is None:
             raise ToolError("there is no document with this id; take one from a hit of `search`")
-        return Whole(id=document.id, text=document.text, metadata=dict(document.metadata))
+        return Whole(id=document.id, text=document.text, metadata=_shown(document))
 
-    return server
+    text = _search_text(about, fields or {})
+    return MCPServer(
+        name,
+        instructions=about or None,
+        version=stepwell.__version__,
+        tools=[
+            PlainTool.of(search, description=text, annotations=reads),
+            PlainTool.of(get_document, description=DOCUMENT, annotations=reads),
+        ],
+        log_level="WARNING",
+    )
 
 
 DOCUMENT = "Read one document by its id, as `search` gave it."
 
 
 def fields_of(corpus: Corpus, /) -> dict[str, str]:
-    """The metadata fields of the first documents, with the kind of their values."""
+    """The metadata fields of the first documents, with the kind of their values.
+
+    Fields whose names begin with an underscore are for programs, and left out.
+    """
     found: dict[str, str] = {}
     for document in islice(corpus.documents(), LOOKED_AT):
-        for field, value in document.metadata.items():
+        for field, value in _shown(document).items():
             found.setdefault(field, type(value).__name__)
     return dict(islice(found.items(), SHOWN))
 
@@ -156,8 +173,12 @@ def _search_text(about: str, fields: Mapping[str, str]) -> str:
 
 def _passage(hit: Hit) -> Passage:
     document: Document = hit.document
-    metadata = dict(document.metadata)
-    return Passage(id=document.id, text=document.text, score=hit.score, metadata=metadata)
+    return Passage(id=document.id, text=document.text, score=hit.score, metadata=_shown(document))
+
+
+def _shown(document: Document) -> dict[str, Any]:
+    """The metadata without what is for programs, such as `_source` of `stepwell index`."""
+    return {name: value for name, value in document.metadata.items() if not name.startswith("_")}
 
 
 @contextmanager
