@@ -75,7 +75,44 @@ class Connection:
 
     async def _until_over(self) -> None:
         await self._over.wait()
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*under_way, return_exceptions=True)
+        while under_way := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(under_way)
         if not isinstance(self._client, Exception):
             await self._client.aclose()
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns, if it does in time.
+
+    A cancelled task loses what the client has to do even then: its pool would count the request
+    for ever, and be full one day. So the work has a task of its own, which is asked to end.
+
+    Raises:
+        TimeoutError: It did not.
+    """
+    import anyio
+
+    scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+
+    async def scoped() -> list[T]:
+        with scope:
+            return [await work]
+        return []
+
+    task = asyncio.create_task(scoped())
+    try:
+        made = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        scope.cancel()
+        task.add_done_callback(_heard)
+        await asyncio.wait([task])
+        raise
+    if not made:
+        raise TimeoutError
+    return made[0]
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more: without this, the event loop complains of its failure."""
+    if not task.cancelled():
+        task.exception()

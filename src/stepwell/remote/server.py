@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.errors import RemoteError
 from stepwell.models.protocols import Vectors
 from stepwell.remote.answers import BadAnswerError, message_of, scores_of
+from stepwell.remote.connection import within
 from stepwell.remote.quoting import unquoted
 from stepwell.remote.retrying import Retryable, wait_asked
 from stepwell.remote.secret import Secret
@@ -114,11 +114,7 @@ class Server:
         if self._key is None:  # it came out of a pickle, or there is none
             self._key = key_of(None, self.shape, self.api)
         try:
-            async with (
-                asyncio.timeout(timeout),
-                client.stream("POST", self._url, json=body, auth=self._sign) as answer,
-            ):
-                whole = await _whole(answer)
+            answer, whole = await within(timeout, self._exchange(client, body))
         except TimeoutError:
             raise Retryable(f"{self.called} did not answer within {timeout:.3g} s") from None
         except httpx.DecodingError:
@@ -127,6 +123,12 @@ class Server:
             reason = self._clean(str(error)) or type(error).__name__
             raise Retryable(f"{self.called} cannot be reached: {reason}") from None
         return self._read(answer, whole, texts)
+
+    async def _exchange(
+        self, client: httpx.AsyncClient, body: Mapping[str, Any]
+    ) -> tuple[httpx.Response, bytes]:
+        async with client.stream("POST", self._url, json=body, auth=self._sign) as answer:
+            return answer, await _whole(answer)
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
         # Not in a variable: error trackers keep those of every frame.
