@@ -81,7 +81,7 @@ class Cascade:
             raise ConfigurationError(f"a cascade takes a list of stages, not {stages!r}")
         self.stages = tuple(stages)
         self.name = name
-        self.on_failure = dict(on_failure or {})
+        self.on_failure = _policies(on_failure, self.stages)
         self.shadow = _beside(shadow)
         self._budget = Budget()
         _check_stages(self.stages, self.on_failure)
@@ -382,12 +382,32 @@ def _check_stages(stages: tuple[Stage, ...], on_failure: Mapping[str, str]) -> N
     for at, stage in enumerate(stages):
         if isinstance(stage, Follows):
             stage.check_after(stages[:at])
-    names = [stage.name for stage in stages]
     for name, policy in on_failure.items():
-        if name not in names:
-            raise ConfigurationError(f"on_failure names {name!r}, but the stages are {names}")
+        if name not in [stage.name for stage in stages]:
+            raise _no_such_stage(name, stages)
         if policy not in ("raise", "skip"):
             raise ConfigurationError(f"on_failure[{name!r}] must be 'raise' or 'skip': {policy!r}")
+
+
+def _policies(
+    on_failure: Mapping[str, OnFailure] | None, stages: tuple[Stage, ...]
+) -> dict[str, OnFailure]:
+    if on_failure is None or isinstance(on_failure, Mapping):
+        return dict(on_failure or {})
+    example = {stage.name: "skip" for stage in stages[:1] if isinstance(stage, Stage)}
+    raise ConfigurationError(f"on_failure is by stage name, such as {example}, not {on_failure!r}")
+
+
+def _no_such_stage(name: str, stages: tuple[Stage, ...]) -> ConfigurationError:
+    for stage in stages:
+        if name in _columns(stage):
+            return ConfigurationError(
+                f"on_failure names {name!r}, which runs inside {stage.name!r}: a hybrid goes on "
+                "with the arms that are left, and a cascade has an on_failure of its own; "
+                f"name {stage.name!r} here"
+            )
+    names = ", ".join(repr(stage.name) for stage in stages)
+    return ConfigurationError(f"on_failure names {name!r}, but the stages are {names}")
 
 
 def _columns(stage: Stage) -> list[str]:

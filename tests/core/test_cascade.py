@@ -57,10 +57,20 @@ def test_two_stages_of_one_name_are_refused():
         Cascade([TopK(1), TopK(2)])
 
 
-@pytest.mark.parametrize("policy", [{"other": "skip"}, {"recall": "ignore"}])
-def test_a_policy_must_fit_the_stages(policy):
-    with pytest.raises(ConfigurationError, match="on_failure"):
-        Cascade([Recall()], on_failure=policy)
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"recal": "skip"}, "names 'recal', but the stages are 'recall', 'inner'"),
+        ({"recall": "ignore"}, "must be 'raise' or 'skip'"),
+        ("skip", "by stage name, such as {'recall': 'skip'}, not 'skip'"),
+        (["recall"], "by stage name, such as {'recall': 'skip'}, not \\['recall'\\]"),
+        ({"top-k": "skip"}, "names 'top-k', which runs inside 'inner': .* name 'inner' here"),
+    ],
+)
+def test_a_policy_must_fit_the_stages(policy, message):
+    stages = [Recall(), Cascade([TopK(1)], name="inner")]
+    with pytest.raises(ConfigurationError, match=f"on_failure.*{message}"):
+        Cascade(stages, on_failure=policy)
 
 
 def test_repr_shows_the_order():
