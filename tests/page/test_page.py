@@ -35,7 +35,8 @@ def test_a_page_shows_question_stages_and_answer(result: sw.Result, opened: Open
     assert page.locator("#answer > li > button").all_inner_texts() == result.ids
     for item, hit in zip(page.locator("#answer > li").all(), result.hits, strict=True):
         assert hit.document.text[:25] in item.inner_text()
-    assert {text.lower() for text in page.locator("mark").all_inner_texts()} == {"rotated", "logs"}
+    marks = {text.lower() for text in page.locator("mark").all_inner_texts()}
+    assert marks == {"rotated", "logs", "old"}
 
 
 def test_a_trace_alone_makes_a_page_without_any_text(result: sw.Result, opened: Opened) -> None:
@@ -151,10 +152,108 @@ def test_it_follows_the_system_s_colours(result: sw.Result, opened: Opened, sche
     assert light == (scheme == "light")
 
 
-def test_a_phone_does_not_scroll_sideways(result: sw.Result, opened: Opened) -> None:
-    """At 360 pixels the page is as wide as the screen; drawing and table scroll inside."""
-    page = opened(result.to_html(), viewport={"width": 360, "height": 640}, has_touch=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
+WIDTHS = [375, 768, 1280]
+
+
+@pytest.mark.parametrize("width", [360, *WIDTHS])
+def test_nothing_is_wider_than_the_screen(result: sw.Result, opened: Opened, width: int) -> None:
+    """Whatever the screen, the page does not scroll sideways, and no cell of the table is cut."""
+    page = opened(result.to_html(), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ends = page.evaluate(
+        "[...document.querySelectorAll('#stages td, #stages th[scope=row], #flow')]"
+        ".map((each) => each.getBoundingClientRect().right)"
+    )
+    assert max(ends) <= width
+    assert page.locator("#stages .bar").count() == 5
+    bars = page.evaluate("[...document.querySelectorAll('.bar')].map((each) => each.offsetWidth)")
+    assert min(bars) > 90
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_letters_of_the_drawing_can_be_read(result: sw.Result, opened: Opened, width: int) -> None:
+    """On every screen they are 12 pixels or more, none is drawn over, and no two names overlap."""
+    page = opened(result.to_html(), viewport={"width": width, "height": 800})
+    least = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('#flow text')].map((each) =>"
+        " parseFloat(getComputedStyle(each).fontSize) * each.getScreenCTM().a))"
+    )
+    assert least >= 12
+    kinds = page.evaluate("[...document.querySelectorAll('#flow > *')].map((each) => each.tagName)")
+    assert set(kinds[kinds.index("text") :]) == {"text"}
+    names = page.evaluate(
+        "[...document.querySelectorAll('#flow .name')].map((each) => each.getBoundingClientRect())"
+        ".map((box) => [box.left, box.top, box.right, box.bottom])"
+    )
+    assert len(names) == 5
+    for at, (left, top, right, bottom) in enumerate(names):
+        for other in names[at + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+def test_a_phone_has_the_answer_first(result: sw.Result, opened: Opened) -> None:
+    """The first hit is on the first screen, links lead to the other parts, and choosing a hit
+    brings its line on the screen."""
+    page = opened(result.to_html(), **PHONE)
+    button = page.locator("#answer button").first
+    assert button.bounding_box()["y"] < 500
+    assert button.bounding_box()["y"] < page.locator("#stages").bounding_box()["y"]
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    button.tap()
+    page.wait_for_function(
+        "() => document.querySelector('#flow').getBoundingClientRect().bottom <= innerHeight"
+    )
+    assert page.locator("#flow .shown").count() == 1
+    assert page.locator("#answer li.chosen").count() == 1
+
+
+def test_a_phone_s_table_says_what_is_what(result: sw.Result, opened: Opened) -> None:
+    """Where the head of the table is out of sight, each number has its name, and a reader of the
+    page still hears rows and cells."""
+    page = opened(result.to_html(), **PHONE)
+    names = page.evaluate(
+        "[...document.querySelectorAll('#stages tr:nth-child(1) td.n')]"
+        ".map((each) => getComputedStyle(each, '::before').content)"
+    )
+    assert names == ['"in "', '"out "', '"ms "']
+    assert page.get_by_role("row").count() == 6
+    assert page.get_by_role("columnheader").count() == 7
+    assert page.get_by_role("rowheader", name="bi-encoder").count() == 1
+
+
+def test_a_long_passage_is_shown_whole_when_asked(opened: Opened) -> None:
+    """Its first lines, and all of it by keyboard; a short one has no button."""
+    documents = [sw.Document("long", "logs " * 400), sw.Document("short", "logs")]
+    page = opened(sw.Cascade([sw.TopK(2)]).rank("logs", documents).to_html())
+    button = page.get_by_role("button", name="More")
+    passage = page.locator("#answer p").first
+    clipped = passage.bounding_box()["height"]
+    button.press("Enter")
+    assert passage.bounding_box()["height"] > 2 * clipped
+    page.get_by_role("button", name="Less").press("Enter")
+    assert passage.bounding_box()["height"] == clipped
+
+
+def test_terms_are_marked_as_a_search_matches_them(opened: Opened) -> None:
+    """Endings do not count, short words do, and those that every text has do not."""
+    text = "IT rotates the old log, rotating what it is: a rotation of Ök."
+    made = sw.Cascade([sw.TopK(1)]).rank("Is the IT to rotate old logs in Ök?", [text])
+    page = opened(made.to_html())
+    marks = page.locator("mark").all_inner_texts()
+    assert marks == ["IT", "rotates", "old", "log", "rotating", "it", "Ök"]
+
+
+def test_the_drawing_follows_the_window(result: sw.Result, opened: Opened) -> None:
+    """When a phone is turned, the drawing has the new width."""
+    page = opened(result.to_html(), viewport={"width": 375, "height": 812})
+    before = page.locator("#flow").bounding_box()["width"]
+    page.set_viewport_size({"width": 812, "height": 375})
+    page.wait_for_function(
+        "(before) => document.querySelector('#flow').clientWidth > before + 300", arg=before
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") == 812
 
 
 def test_a_thousand_candidates_are_drawn(opened: Opened) -> None:

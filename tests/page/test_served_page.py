@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +86,37 @@ def test_a_locked_server_asks_for_its_key(locked: str, page: Any) -> None:
     page.press("#key", "Enter")
     page.wait_for_selector("#answer li")
     assert KEY not in page.content()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("key", ["", KEY])
+def test_a_server_that_only_reranks_says_how_to_ask_it(page: Any, key: str) -> None:
+    """There is no search box, and the command on the page, run as it stands, gets a ranking."""
+    env = {"STEPWELL_SERVE_KEY": key} if key else {}
+    with command(**env) as told:
+        told.ready()
+        page.goto(told.url)
+        assert not page.locator("#ask").is_visible()
+        assert "reranks" in page.inner_text("#reranks")
+        line = page.inner_text("#example")
+        assert ("Authorization" in line) == bool(key)
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, **env}
+        )
+    assert [each["index"] for each in json.loads(done.stdout)["results"]] == [1, 0]
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_each_field_of_the_form_is_beside_its_label(served: str, page: Any, width: int) -> None:
+    """Label and box are on one line, and inside the screen."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(served)
+    for name in ("query", "wanted", "deadline"):
+        label = page.locator(f'label[for="{name}"]').bounding_box()
+        box = page.locator(f"#{name}").bounding_box()
+        assert label["y"] < box["y"] + box["height"] / 2 < label["y"] + label["height"]
+        assert label["x"] + label["width"] <= box["x"]
+        assert box["x"] + box["width"] <= width
 
 
 def test_what_the_server_refuses_is_said(served: str, page: Any) -> None:

@@ -295,7 +295,8 @@ function showAnswer(run) {
       const moved = before < 0 ? "new" : before > at ? `up ${before - at}` : `down ${at - before}`;
       item.append(make("span", { class: `moved ${before < 0 || before > at ? "good" : "bad"}` }, moved));
     }
-    item.append(make("span", { class: "ranks" }, ranks.map(([name, rank]) => `${name} ${number(rank, 0)}`).join(" → ")));
+    item.append(make("span", { class: "ranks" }, ...ranks.flatMap(([name, rank], place) =>
+      [place ? " → " : "", make("span", {}, `${name} ${number(rank, 0)}`)])));
     if (document_) item.append(...passage(document_.text));
     return item;
   }));
@@ -346,7 +347,7 @@ function showTurn() {
       const slider = make("input", { type: "range", min, max, step, value, "aria-label": `${stage.name}: ${words}`,
         "data-stage": stage.name, "data-option": name,
         oninput: () => { settings[at][name] = Number(slider.value); shown.textContent = slider.value; turn(); } });
-      return make("label", {}, `${words} (${name})`, slider, shown);
+      return make("label", {}, make("span", {}, `${words} (${name})`), slider, shown);
     })));
   });
   form.append(make("button", { type: "button", onclick: () => { showTurn(); show(ran0); } }, "As it was"));
@@ -427,11 +428,10 @@ async function ask(event) {
 }
 
 // A server without a corpus: what it takes instead of a search.
-function tell({ model, locked }) {
+function tell({ locked }) {
   $("reranks").hidden = false;
   const body = JSON.stringify({ query: "how do I rotate the logs?",
     documents: ["The cat is fed at noon.", "Rotate them with logrotate -f."] });
-  $("state").textContent = `Model: ${model}.`;
   $("example").textContent = [`curl ${new URL("v2/rerank", location.href).href} \\`,
     ...(locked ? ['  -H "Authorization: Bearer $STEPWELL_SERVE_KEY" \\'] : []),
     "  -H 'Content-Type: application/json' \\", `  -d '${body}'`].join("\n");
@@ -442,5 +442,5 @@ if (data === null) {
   $("ask").hidden = false;
   $("ask").addEventListener("submit", ask);
   $("query").focus();
-} else if (data.reranks) tell(data.reranks);
+} else if (data.reranks !== undefined) tell(data.reranks);
 else open(data);

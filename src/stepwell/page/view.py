@@ -20,7 +20,12 @@ MARK = "/*DATA*/"
 
 
 def page_of(view: Mapping[str, Any] | None = None) -> str:
-    """The page as HTML; without a view it has a search box, for the server."""
+    """The page as HTML; without a view it has a search box, for the server.
+
+    Args:
+        view: From `view_of`, or `{"reranks": {"locked": bool}}` for a server that has nothing to
+            search and tells how it is asked instead.
+    """
     data = "null" if view is None else json.dumps(view, ensure_ascii=False, allow_nan=False)
     # Inside a script element only "<" can end it early, and U+2028 a line of older engines.
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -121,9 +121,12 @@ async def trace(request: Request, asked: SearchAsked) -> JSONResponse:
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> HTMLResponse:
-    """A search box over `/trace`, and the way of every candidate."""
-    return HTMLResponse(page_of(), headers={"X-Frame-Options": "DENY"})
+async def page(request: Request) -> HTMLResponse:
+    """A search box over `/trace`, and the way of every candidate; or how to ask for a rerank."""
+    service = _service(request)
+    reranks = {"reranks": {"locked": service.key is not None}}
+    shown = page_of(reranks if service.cascade is None else None)
+    return HTMLResponse(shown, headers={"X-Frame-Options": "DENY"})
 
 
 @router.get("/health", responses=_errors(500))
