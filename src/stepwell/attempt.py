@@ -152,6 +152,21 @@ def failed_record(
     )
 
 
+def kept_of(
+    stage: Stage, candidates: Candidates, record: StageRecord
+) -> tuple[Candidates, StageRecord]:
+    """What goes on where a stage did not do its work: as many as it keeps, in the order so far.
+
+    Otherwise a stage after it would have much more to read, and the answer be of another length.
+    """
+    k = getattr(stage, "k", None)
+    if not isinstance(k, int) or not 0 < k < len(candidates):
+        return candidates, record
+    kept = candidates.top(k)
+    record = replace(record, n_out=k, ids=kept.ids, score=kept.score, dropped=kept.dropped)
+    return replace(kept, dropped=()), record
+
+
 def failure_of(error: Exception) -> str:
     """Why a stage failed: the type, and the message where that is known to quote no text."""
     kind = type(error).__name__

@@ -16,6 +16,7 @@ from stepwell.attempt import (
     ALWAYS_RAISED,
     failed_record,
     idle_reason,
+    kept_of,
     partial_of,
     partial_record,
     passed_record,
@@ -50,8 +51,9 @@ class Cascade:
         stages: In order; the first usually recalls.
         name: As a stage of another cascade.
         on_failure: By stage name, "raise" or "skip" (keep the order so far). By default a stage
-            that recalls or guards raises and any other is skipped; the trace says so. When a
-            recall is skipped, a recall stage after it recalls instead.
+            that recalls or guards raises and any other is skipped; the trace says so. As many go
+            on as a skipped stage keeps (`k`). When a recall is skipped, a recall stage after it
+            recalls instead.
         shadow: Another cascade to run beside live traffic, off its path, or a `Shadow` of it that
             says how: the differences of the answers are told. Inside another cascade it is idle.
 
@@ -316,6 +318,8 @@ class Cascade:
             if idle or skipped:
                 status: Literal["idle", "skipped"] = "idle" if idle else "skipped"
                 record = passed_record(stage, position, status, idle or skipped, candidates)
+                if not idle:
+                    candidates, record = kept_of(stage, candidates, record)
                 watcher().passed(record)
                 records.append(record)
                 continue
@@ -330,6 +334,7 @@ class Cascade:
                     raise _raised(record, after, records)
                 partial = partial_of(stage, candidates, after)
                 if partial is None:
+                    candidates, records[-1] = kept_of(stage, candidates, record)
                     continue
                 records[-1] = partial_record(record, candidates, partial)
                 after = partial

@@ -174,7 +174,8 @@ def _in_line(final: Candidates, records: list[StageRecord]) -> Iterator[_Place]:
         for dropped in reversed(record.dropped):
             if not dropped.cut:
                 return
-            for place in _next(record.name, dropped, lowest):
+            ranked = record.status in ("ok", "partial")
+            for place in _next(record.name if ranked else None, dropped, lowest):
                 if place[0] not in seen:
                     seen.add(place[0])
                     lowest = place[1]
@@ -186,10 +187,12 @@ def _final(final: Candidates) -> Iterator[_Place]:
         yield id, float(final.score[at]), _scores(final.scores, at), _ranks(final.ranks, at)
 
 
-def _next(stage: str, dropped: Dropped, lowest: float) -> Iterator[_Place]:
+def _next(stage: str | None, dropped: Dropped, lowest: float) -> Iterator[_Place]:
     score = below(dropped.score, np.array([lowest]))
     for at, id in enumerate(dropped.ids.tolist()):
-        ranks = {**_ranks(dropped.stage_ranks, at), stage: int(dropped.ranks[at])}
+        ranks = _ranks(dropped.stage_ranks, at)
+        if stage is not None:
+            ranks[stage] = int(dropped.ranks[at])
         yield id, float(score[at]), _scores(dropped.scores, at), ranks
 
 

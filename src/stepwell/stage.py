@@ -88,6 +88,19 @@ class Decides(Protocol):
 
 
 @runtime_checkable
+class Keeps(Protocol):
+    """A stage that passes on the first k only; None for all.
+
+    Where it is skipped or fails, as many of the order so far go on.
+    """
+
+    @property
+    def k(self) -> int | None:
+        """How many at most."""
+        ...
+
+
+@runtime_checkable
 class Guards(Protocol):
     """A stage that runs even when the deadline is over, and whose failure is raised by default.
 

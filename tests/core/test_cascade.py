@@ -14,6 +14,7 @@ from stepwell import (
     ConfigurationError,
     ContractError,
     Document,
+    Guarded,
     InputError,
     MissingExtraError,
     Query,
@@ -406,6 +407,42 @@ def test_what_has_not_run_by_the_deadline_is_skipped_and_said_to_be():
     assert result.degraded
     assert result.ids == ["d0", "d1", "d2", "d3", "d4"]
     assert not cascade.search("q", deadline=30).degraded
+
+
+class Away(Score):
+    def run(self, candidates):
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_stage_keeps_is_kept_whatever_becomes_of_it(late, guarded):
+    """Skipped, failed or guarded: its k cuts the order so far, and more come where k asks."""
+    last = Score(number, k=2) if late else Away(number, k=2)
+    cascade = Cascade([Recall(9), Guarded(last, failures=None) if guarded else last])
+    deadline = 1e-9 if late else None
+    result = cascade.search("q", deadline=deadline)
+    assert result.ids == ["d0", "d1"]
+    assert result.degraded
+    record = result.trace.records[1]
+    assert (record.status, record.n_in, record.n_out) == ("skipped" if late else "failed", 9, 2)
+    assert str(result.trace.why("d4")) == "d4 was dropped by score: rank 5, cut at k=2"
+    more = cascade.search("q", k=4, deadline=deadline)
+    assert more.ids == ["d0", "d1", "d2", "d3"]
+    assert [set(hit.ranks) for hit in more.hits] == [{"recall"}] * 4
+
+
+def test_a_stage_after_one_that_failed_reads_no_more_than_it_would():
+    """The k of a stage holds for what follows it, too."""
+    given = []
+
+    @stage
+    def after(candidates):
+        given.append(len(candidates))
+        return candidates
+
+    Cascade([Recall(9), Away(number, k=3), after]).search("q")
+    assert given == [3]
 
 
 def test_recall_runs_whatever_the_deadline():

@@ -92,6 +92,12 @@ class Guarded:
         """That of the stage; a fallback's scores are kept under its own name."""
         return getattr(self.stage, "kind", None)
 
+    @property
+    def k(self) -> int | None:
+        """How many the stage keeps, for where neither it nor the fallback answers."""
+        k = getattr(self.stage, "k", None)
+        return k if isinstance(k, int) else None
+
     def __repr__(self) -> str:
         other = f", {self.fallback.name!r}" if self.fallback is not None else ""
         return f"Guarded({self.stage.name!r}{other}, attempts={self.attempts})"
