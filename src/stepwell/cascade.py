@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -105,25 +106,29 @@ class Cascade:
     def load(
         cls,
         path: str | Path,
-        corpus: Corpus | None = None,
+        corpus: Corpus | EllipsisType | None = ...,
         *,
         stages: Iterable[Stage] = (),
         shadow: Cascade | Shadow | None = None,
     ) -> Cascade:
-        """Read a cascade file, such as `save` and `stepwell tune` write; see `docs/tuning.md`.
+        """Read a cascade file, such as `save` and `stepwell tune` write; see `docs/concepts.md`.
 
         Args:
             path: A TOML file; it holds stages and options, and neither corpus nor weights nor keys.
-            corpus: What recall stages search.
+            corpus: What recall stages search; None to rank documents that are brought. It may be
+                left out where the file recalls nothing from a corpus.
             stages: Those of your own that the file names.
             shadow: As in `Cascade`; a file holds none.
 
         Raises:
-            ConfigurationError: The file is missing, faulty or of another version.
+            ConfigurationError: The file is missing, faulty or of another version, or its recall
+                stages were given no corpus.
         """
-        from stepwell.stages.cascade_file import read_cascade
+        from stepwell.stages.cascade_file import check_recall, read_cascade
 
-        cascade = read_cascade(path, corpus, stages=stages)
+        cascade = read_cascade(path, None if corpus is ... else corpus, stages=stages)
+        if corpus is ...:
+            check_recall(cascade, path)
         cascade.shadow = _beside(shadow)
         return cascade
 

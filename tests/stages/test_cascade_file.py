@@ -110,7 +110,7 @@ def test_what_is_written_is_read_as_it_was(
     """Whatever numbers the options are, a file holds them exactly."""
     folder = tmp_path_factory.mktemp("files")
     made = sw.Cascade(stages)
-    loaded = again(made, folder / "made.toml")
+    loaded = again(made, folder / "made.toml", corpus=None)
     assert same(made, loaded, folder)
     for one, other in zip(made.stages, loaded.stages, strict=True):
         for name in ("k", "depth", "blend", "threshold", "near", "cache", "of"):
@@ -191,6 +191,7 @@ def test_an_object_that_has_no_name_is_refused(tmp_path: Path) -> None:
         ('version = 1\n[[stage]]\ntype = "bm25"\ncorpus = "x"', "has no option 'corpus'"),
         ('version = 1\nstages = 1\n[[stage]]\ntype = "bm25"', "no option 'stages'"),
         ('version = 1\nstage = "bm25"', "stages must be tables"),
+        ('version = 1\non_failure = "skip"\n[[stage]]\ntype = "top-k"\nk = 1', "by stage name"),
         ('version = 1\nspeed = 1\n[[stage]]\ntype = "bm25"', "the cascade has no option 'speed'"),
         (
             'version = 1\n[[stage]]\ntype = "cross-encoder"\nblend = "much"',
@@ -205,6 +206,44 @@ def test_a_faulty_file_is_refused_with_its_place(text: str, said: str, tmp_path:
     with pytest.raises(sw.ConfigurationError, match=said) as caught:
         sw.Cascade.load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stages", "named"),
+    [
+        ([sw.BM25(), sw.TopK(1)], "bm25"),
+        ([sw.Hybrid([sw.BM25(), sw.Dense()]), sw.CrossEncoder(k=5)], "bm25, dense"),
+        ([sw.Guarded(sw.Cascade([sw.BM25()]))], "bm25"),
+    ],
+    ids=["bm25", "hybrid", "guarded"],
+)
+def test_recall_without_a_corpus_is_refused_when_it_is_read(
+    stages: list[Any], named: str, corpus: sw.Corpus, tmp_path: Path
+) -> None:
+    """What could only fail at the first search says so before, unless None is given on purpose."""
+    path = tmp_path / "made.toml"
+    sw.Cascade(stages).save(path)
+    with pytest.raises(sw.ConfigurationError, match=f"{named}: give it, .*load\\(path, corpus\\)"):
+        sw.Cascade.load(path)
+    assert sw.Cascade.load(path, corpus).search("logs").ids
+    assert sw.Cascade.load(path, None).rank("logs", LOGS).ids
+
+
+def test_what_only_reranks_is_read_without_a_corpus(tmp_path: Path) -> None:
+    """A file whose first stage is no recall needs no corpus."""
+    path = tmp_path / "made.toml"
+    sw.Cascade([sw.BiEncoder(k=2), sw.BM25(name="words")]).save(path)
+    assert len(sw.Cascade.load(path).rank("logs", LOGS)) == 2
+
+
+def test_a_stage_that_cannot_do_without_a_corpus_says_so(tmp_path: Path) -> None:
+    """Not even None will do for it, and the message is in the reader's words."""
+    path = tmp_path / "made.toml"
+    path.write_text('version = 1\n[[stage]]\ntype = "keyword"')
+    with pytest.raises(
+        sw.ConfigurationError, match=r"stage 1 \(keyword\) needs corpus: Cascade.load"
+    ):
+        sw.Cascade.load(path, None)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Named:
                 "such file: a cascade as TOML, or a run in TREC's form"
             )
         if found.is_cascade:
-            Cascade.load(name)
+            Cascade.load(name, None)
         return found
 
     @property

@@ -28,14 +28,14 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepwell.cascade import Cascade
 from stepwell.errors import ConfigurationError, StepwellError
+from stepwell.refusal import nearest
 from stepwell.remote import RemoteReranker
-from stepwell.stage import Stage
+from stepwell.stage import Recalls, Stage
 from stepwell.stages.bi_encoder import BiEncoder
 from stepwell.stages.bm25 import BM25
 from stepwell.stages.cross_encoder import CrossEncoder
@@ -189,6 +189,29 @@ def read_cascade(
         raise ConfigurationError(f"{file}: {error}") from error
 
 
+def check_recall(cascade: Cascade, path: str | Path, /) -> None:
+    """Refuse a cascade that could only fail at its first search.
+
+    Raises:
+        ConfigurationError: It begins with a recall stage that was given no corpus.
+    """
+    if blind := _without_corpus(cascade.stages[0]):
+        raise ConfigurationError(
+            f"{path} recalls from a corpus with {', '.join(blind)}: give it, "
+            "Cascade.load(path, corpus), or None to rank documents that you bring"
+        )
+
+
+def _without_corpus(stage: Any) -> list[str]:
+    """The recall stages that have no corpus, of those that a query would meet first."""
+    first = [getattr(stage, "stage", None), *getattr(stage, "stages", ())[:1]]
+    inside = [each for each in (*getattr(stage, "arms", ()), *first) if each is not None]
+    if inside:
+        return [name for each in inside for name in _without_corpus(each)]
+    lacks = isinstance(stage, Recalls) and getattr(stage, "corpus", stage) is None
+    return [stage.name] if lacks else []
+
+
 class _Reader:
     """Makes stages of tables, over one corpus."""
 
@@ -234,6 +257,9 @@ class _Reader:
             for option in options.values()
             if option.default is option.empty and option.name not in values
         ]
+        needed = inspect.signature(kind).parameters.get("corpus")
+        if needed is not None and needed.default is needed.empty and self._corpus is None:
+            raise ConfigurationError(f"{where} needs corpus: Cascade.load(path, corpus)")
         if lacking:
             raise ConfigurationError(f"{where} needs {' and '.join(lacking)}")
         try:
@@ -262,5 +288,5 @@ def _options(kind: type[Any]) -> dict[str, inspect.Parameter]:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
