@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TypeAlias
 
 from stepwell.attempt import Outcome, attempt, attempt_async, attempt_many
@@ -17,24 +18,27 @@ Walk: TypeAlias = "Generator[tuple[Stage, Candidates], Outcome, End]"
 
 def drive(walk: Walk) -> End:
     """Walk at once, in this thread."""
-    try:
-        request = next(walk)
-        while True:
-            request = walk.send(attempt(*request))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+    with closing(walk):
+        try:
+            request = next(walk)
+            while True:
+                request = walk.send(attempt(*request))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 async def drive_async(walk: Walk) -> End:
     """Walk without blocking the event loop."""
     # A StopIteration cannot cross a coroutine's edge, so it is caught where it is raised.
     outcome: Outcome | None = None
-    while True:
-        try:
-            request = next(walk) if outcome is None else walk.send(outcome)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        outcome = await attempt_async(*request)
+    # Closed, so that a walk whose task is cancelled ends now and not when it is collected.
+    with closing(walk):
+        while True:
+            try:
+                request = next(walk) if outcome is None else walk.send(outcome)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            outcome = await attempt_async(*request)
 
 
 def drive_many(walks: Sequence[Walk]) -> list[End | Exception]:

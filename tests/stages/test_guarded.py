@@ -133,6 +133,43 @@ def test_after_failures_in_a_row_it_rests() -> None:
     assert scorer.calls == 4
 
 
+@pytest.mark.parametrize("how", ["cancelled", "the caller's mistake"])
+async def test_a_try_that_says_nothing_leaves_the_next_caller_to_try(how: str) -> None:
+    """When the one try after the rest is cancelled or called wrongly, the next query is one."""
+    begun, rest = asyncio.Event(), 0.3
+
+    class Away:
+        name = "away"
+        calls = 0
+
+        async def arun(self, candidates: sw.Candidates) -> sw.Candidates:
+            self.calls += 1
+            if self.calls == 1:
+                raise ConnectionError
+            if self.calls == 2 and how != "cancelled":
+                raise sw.InputError("no")
+            if self.calls == 2:
+                begun.set()
+                await asyncio.sleep(60)
+            return candidates
+
+        def run(self, candidates: sw.Candidates) -> sw.Candidates:
+            raise AssertionError
+
+    away = Away()
+    cascade = sw.Cascade([sw.Guarded(away, failures=1, rest=rest)])
+    assert (await cascade.arank("a", DOCUMENTS)).degraded
+    await asyncio.sleep(rest + 0.05)
+    task = asyncio.create_task(cascade.arank("a", DOCUMENTS))
+    if how == "cancelled":
+        await begun.wait()
+        task.cancel()
+    with pytest.raises((asyncio.CancelledError, sw.InputError)):
+        await task
+    assert not (await cascade.arank("a", DOCUMENTS)).degraded
+    assert away.calls == 3
+
+
 def test_resting_without_a_fallback_is_skipped() -> None:
     """A resting stage without fallback keeps the order so far, and says why."""
     scorer = Flaky(1)

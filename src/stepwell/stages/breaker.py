@@ -39,6 +39,13 @@ class Breaker:
             self._trying = True
             return True
 
+    def unheard(self) -> None:
+        """Tell that a try ended and said nothing of the stage: the next caller may try."""
+        with self._lock:
+            if self._trying:
+                self._trying = False
+                self._closed_at = 0.0
+
     def heard(self, *, failed: bool) -> bool:
         """Tell what came of a try.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,10 +125,7 @@ class Guarded:
             record = passed_record(self.stage, 0, "skipped", reason, candidates)
             error: Exception = StageError(f"stage {self.stage.name!r} is {reason}")
         else:
-            outcome = yield self._tried, candidates
-            if isinstance(outcome.value, ALWAYS_RAISED):
-                raise outcome.value
-            self._heard(failed=isinstance(outcome.value, Exception))
+            outcome = yield from self._try(candidates)
             if isinstance(outcome.value, Candidates):
                 return outcome.value, []
             error = outcome.value
@@ -140,6 +137,21 @@ class Guarded:
         after = _value(outcome)
         other = record_of(self.fallback.name, 1, candidates, after, outcome.ms)
         return replace(after, notes={"fallback": self.fallback.name}, children=(record, other)), []
+
+    def _try(self, candidates: Candidates) -> Generator[tuple[Stage, Candidates], Outcome, Outcome]:
+        """Yield the stage, receive what came of it, and tell the breaker."""
+        told = False
+        try:
+            outcome = yield self._tried, candidates
+            if isinstance(outcome.value, ALWAYS_RAISED):
+                raise outcome.value
+            self._heard(failed=isinstance(outcome.value, Exception))
+            told = True
+            return outcome
+        finally:
+            # A caller's mistake, or a caller who went away, says nothing of the stage.
+            if not told and self.breaker is not None:
+                self.breaker.unheard()
 
     def _heard(self, *, failed: bool) -> None:
         if self.breaker is not None and self.breaker.heard(failed=failed):
