@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         LateInteraction,
         MinScore,
         Parents,
+        Probability,
         TopK,
     )
 
@@ -73,6 +74,7 @@ _LATER = {
             "MMR",
             "MinScore",
             "Parents",
+            "Probability",
             "TopK",
         ),
         "stepwell.stages",
@@ -105,6 +107,7 @@ __all__ = [
     "ModelError",
     "OverloadedError",
     "Parents",
+    "Probability",
     "Query",
     "RemoteError",
     "RemoteReranker",

@@ -16,6 +16,7 @@ from stepwell.stages.min_score import MinScore
 from stepwell.stages.mmr import MMR
 from stepwell.stages.parents import Parents
 from stepwell.stages.presets import PRESETS, default_stages, preset
+from stepwell.stages.probability import Probability
 from stepwell.stages.top_k import TopK
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LateInteraction",
     "MinScore",
     "Parents",
+    "Probability",
     "TopK",
     "default_stages",
     "preset",

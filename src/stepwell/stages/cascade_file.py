@@ -31,6 +31,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepwell.calibrator import Calibrator
 from stepwell.cascade import Cascade
 from stepwell.errors import ConfigurationError, StepwellError
 from stepwell.refusal import nearest
@@ -48,6 +49,7 @@ from stepwell.stages.late_interaction import LateInteraction
 from stepwell.stages.min_score import MinScore
 from stepwell.stages.mmr import MMR
 from stepwell.stages.parents import Parents
+from stepwell.stages.probability import Probability
 from stepwell.stages.top_k import TopK
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ TYPES: dict[str, type[Any]] = {
     "dedupe": Dedupe,
     "mmr": MMR,
     "parents": Parents,
+    "probability": Probability,
     "guarded": Guarded,
     "cascade": Cascade,
 }
@@ -127,6 +130,8 @@ def _value(stage: Any, name: str) -> Any:
     value = stage.given if name in MODELS else getattr(stage, name)
     if isinstance(value, RemoteReranker):
         return _remote(value)
+    if isinstance(value, Calibrator):
+        return value.to_dict()
     if name in INSIDE:
         return None if value is None else _table(value)
     if isinstance(value, Path):
@@ -276,9 +281,18 @@ class _Reader:
             if not isinstance(value, list):
                 raise ConfigurationError(f"{where}: stages must be tables, [[stage]]")
             return [self.stage(each, f"stage {at}") for at, each in enumerate(value, start=1)]
+        if name == "calibrator" and isinstance(value, dict):
+            return _calibrator(value, where)
         if name == "model" and isinstance(value, dict):
             return self._made(RemoteReranker, value, f"{where}, model")
         return self.stage(value, f"{where}, {name}") if name in INSIDE else value
+
+
+def _calibrator(table: dict[str, Any], where: str) -> Calibrator:
+    try:
+        return Calibrator.from_dict(table)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def _options(kind: type[Any]) -> dict[str, inspect.Parameter]:
