@@ -76,6 +76,8 @@ class Served:
         fault_of: What to do with a request by its body, in place of `faults`; None to behave.
         most: Requests that were under way at one time.
         keep: Whether requests are remembered.
+        connections: That were opened.
+        greeted: The headers of HEAD requests.
     """
 
     api: str
@@ -87,6 +89,8 @@ class Served:
     most: int = 0
     under_way: int = 0
     keep: bool = True
+    connections: int = 0
+    greeted: list[dict[str, str]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -99,6 +103,15 @@ def serving(api: str, *faults: Any, port: int = 0, **headers: str) -> Iterator[S
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            with told.lock:
+                told.connections += 1
+            super().setup()
+
+        def do_HEAD(self) -> None:
+            told.greeted.append(dict(self.headers))
+            self._send(404, b"")
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from typing import Any
 
@@ -249,3 +250,24 @@ def test_nothing_is_asked_after_the_deadline() -> None:
         made = RemoteReranker("tei", url=server.url).score(QUERY, TEXTS, stop=Over())
     assert all(math.isnan(value) for value in made.values)
     assert server.requests == []
+
+
+def test_a_warm_reranker_has_its_connection_before_the_first_query() -> None:
+    """It is opened without the key and without a request that ranks, and the query uses it."""
+    with serving("cohere") as server:
+        scorer = RemoteReranker("cohere", url=server.url, key=SECRET, headers={"X-Gate": "gate-1"})
+        scorer.warm()
+        assert (server.connections, server.requests) == (1, [])
+        (greeting,) = server.greeted
+        assert not {"Authorization", "X-Gate"} & greeting.keys()
+        assert scorer.score(QUERY, TEXTS).values.tolist() == pytest.approx(expected())
+        assert server.connections == 1
+        scorer.close()
+
+
+def test_a_server_that_is_away_is_not_missed_before_the_first_query() -> None:
+    """Warming what does not answer, or not in time, raises nothing."""
+    RemoteReranker("tei", url="http://127.0.0.1:9").warm()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        RemoteReranker("tei", url=url, timeout=0.2).warm()

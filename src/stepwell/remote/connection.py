@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]"
 
+KEPT = 50.0
+"""Seconds that an idle connection is kept; servers and what stands before them keep 60 or more."""
 CLOSING = 1.0
 """Seconds that a caller of `close` waits for what is under way."""
 
@@ -61,7 +63,12 @@ class Connection:
         try:
             # Each request has a time-out as a whole. A redirect is no answer: it may lead anywhere.
             self._client = httpx.AsyncClient(
-                verify=_certificates(), timeout=None, follow_redirects=False
+                verify=_certificates(),
+                timeout=None,
+                follow_redirects=False,
+                limits=httpx.Limits(
+                    max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT
+                ),
             )
         except Exception as error:  # certificates or proxies that the environment names wrongly
             self._client = error

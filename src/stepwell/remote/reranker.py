@@ -15,7 +15,7 @@ from stepwell.candidates import check_k
 from stepwell.errors import import_extra
 from stepwell.models.protocols import PairScores, ScoreKind
 from stepwell.remote.call import Call
-from stepwell.remote.connection import Connection
+from stepwell.remote.connection import Connection, T, Work
 from stepwell.remote.server import Server
 from stepwell.remote.settings import above_0, base_of, key_of, secrets_of, shape_of
 from stepwell.remote.shapes import Shape
@@ -156,6 +156,19 @@ class RemoteReranker:
         """`score`, awaited: it needs no thread of its own, and a cancelled one asks no more."""
         return await asyncio.wrap_future(self._begin(query, passages, stop))
 
+    def warm(self) -> None:
+        """Open a connection now, so that the first query's deadline does not pay for it.
+
+        Nothing is ranked or billed: a HEAD request to `url` without the key, whose answer does not
+        matter. Neither does a failure; the first query then tells. An idle connection is kept for
+        50 seconds, where the server keeps it as long.
+        """
+        begun = self._submit(partial(self._server.greet, timeout=self.timeout))
+        try:
+            begun.result()
+        finally:
+            begun.cancel()
+
     def close(self) -> None:
         """Close its connections, once what is under way is done; used again, it opens new ones."""
         with self._own_lock():
@@ -178,12 +191,15 @@ class RemoteReranker:
             timeout=self.timeout,
             stop=stop,
         )
+        return self._submit(partial(call.run, side_by_side=self.concurrency))
+
+    def _submit(self, work: Work[T]) -> Future[T]:
         with self._own_lock():
             if self._connection is None:
                 self._connection = Connection()
                 close = self._connection.close
                 self._closing = weakref.finalize(self, close, wait=False)
-            return self._connection.submit(partial(call.run, side_by_side=self.concurrency))
+            return self._connection.submit(work)
 
     def _start(self) -> None:
         self._process, self._lock = os.getpid(), threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from stepwell.errors import RemoteError
@@ -76,7 +77,7 @@ class Server:
         headers: dict[str, Secret],
     ) -> None:
         self.shape, self.api, self.called = shape, api, called
-        self._url = url + shape.path
+        self._base, self._url = url, url + shape.path
         self._key, self._headers = key, headers
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,6 +130,13 @@ class Server:
     ) -> tuple[httpx.Response, bytes]:
         async with client.stream("POST", self._url, json=body, auth=self._sign) as answer:
             return answer, await _whole(answer)
+
+    async def greet(self, client: httpx.AsyncClient, *, timeout: float) -> None:
+        """Open a connection that the next request finds; whatever comes of it is ignored."""
+        import httpx
+
+        with suppress(httpx.HTTPError, TimeoutError):
+            await within(timeout, client.head(self._base))
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
         # Not in a variable: error trackers keep those of every frame.
