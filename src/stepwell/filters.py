@@ -163,6 +163,10 @@ def _parse(spec: Any) -> Node:
         elif key == "$not":
             parts.append(Not(_parse(value)))
         elif key.startswith("$"):
+            if key in OPERATORS:
+                raise InputError(
+                    f"{key} stands under a field, such as {{'team': {{{key!r}: ...}}}}"
+                )
             raise _unknown(key)
         else:
             parts.append(_field(key, value))
@@ -196,7 +200,7 @@ def _condition(path: str, op: str, operand: Any) -> Node:
             return Not(_field(path, operand))
         case _ if op in _COMPARE:
             return _compare(path, op, operand)
-    raise _unknown(op)
+    raise _unknown(op, path)
 
 
 def _compare(path: str, op: str, value: Any) -> Compare:
@@ -217,6 +221,11 @@ def _listed(op: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def _unknown(op: object) -> InputError:
-    known = ", ".join((*OPERATORS, "$and", "$or"))
-    return InputError(f"unknown filter operator {op!r}; known are {known}")
+def _unknown(op: object, path: str = "") -> InputError:
+    where = f" in field {path!r}" if path else ""
+    hint = f"known are {', '.join((*OPERATORS, '$and', '$or'))}"
+    if f"${op}" in OPERATORS:
+        hint = f"did you mean '${op}'?"
+    elif path and isinstance(op, str) and not op.startswith("$"):
+        hint = f"for the value of {op!r} inside {path!r} write {f'{path}.{op}'!r}"
+    return InputError(f"unknown filter operator {op!r}{where}; {hint}")

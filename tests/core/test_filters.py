@@ -105,6 +105,10 @@ def test_the_negations_of_eq_and_in(field, value, metadata):
     [
         ({"a": {"$near": 1}}, r"\$near"),
         ({"$nor": []}, r"\$nor"),
+        ({"$eq": 1}, r"\$eq stands under a field, such as \{'team': \{'\$eq': \.\.\.\}\}"),
+        ({"a": {"gte": 1}}, r"'gte' in field 'a'; did you mean '\$gte'\?"),
+        ({"a": {"b": 1}}, r"for the value of 'b' inside 'a' write 'a\.b'"),
+        ({"a": {"$lessthan": 1}}, r"'\$lessthan' in field 'a'; known are \$eq"),
         ({"a": {}}, "empty condition"),
         ({"a": {"$in": "abc"}}, "takes a list"),
         ({"$and": {"a": 1}}, "takes a list"),
