@@ -89,9 +89,7 @@ class Isotonic:
         steps = np.asarray(self.probabilities)
         at = np.clip(np.searchsorted(self.scores, scores, side="right"), 1, len(steps)) - 1
         after = steps[np.minimum(at + 1, len(steps) - 1)]
-        clipped: Probabilities = np.where(
-            np.isnan(scores), np.nan, np.clip(made, steps[at], np.maximum(after, steps[at]))
-        )
+        clipped: Probabilities = np.clip(made, steps[at], np.maximum(after, steps[at]))
         return clipped
 
 
@@ -151,7 +149,10 @@ class Calibrator:
     def probabilities(self, scores: ArrayLike) -> Probabilities:
         """(n,) from 0 to 1, never falling as the score rises; NaN where the score is NaN."""
         values = np.asarray(scores, dtype=np.float64)
-        return self.curve(values)
+        made = np.full(values.shape, np.nan)
+        scored = ~np.isnan(values)
+        made[scored] = self.curve(values[scored])
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for TOML and JSON; what is not known is left out."""

@@ -1,5 +1,5 @@
 """The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`, `tune`,
-`demo`, `finetune`.
+`calibrate`, `demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 import stepwell
+from stepwell.cli.calibrate import calibrate_cascade
 from stepwell.cli.compare import compare_systems
 from stepwell.cli.demo import demo
 from stepwell.cli.evaluate import evaluate
@@ -41,6 +42,7 @@ app.command()(mcp)
 app.command(name="eval")(evaluate)
 app.command(name="compare")(compare_systems)
 app.command()(tune)
+app.command(name="calibrate")(calibrate_cascade)
 app.command()(demo)
 app.command()(finetune)
 

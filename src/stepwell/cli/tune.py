@@ -120,7 +120,8 @@ def tune(
         Measure.parse(measure)  # as is what is wrong
         writable(out)
         system = _system(preset_name, cascade)
-        data = chosen(find_dataset(dataset, split=_split(dataset, split)), queries, seed)
+        named = find_dataset(dataset, split=split_to_choose_by(dataset, split))
+        data = chosen(named, queries, seed)
         name = None if system.name == "bm25" else encoder_named(encoder)
         with opened(data, corpus, encoder_name=name, analyzer=analyzer, cache=cache) as searched:
             check_judged(data, searched)
@@ -149,7 +150,8 @@ def _system(preset_name: str | None, cascade: Path | None) -> Named:
     return system
 
 
-def _split(dataset: str, split: str | None) -> str:
+def split_to_choose_by(dataset: str, split: str | None) -> str:
+    """The split that is named, or one that is not the test split."""
     if split is not None or not Path(dataset).is_dir():
         return split or "test"
     there = splits(dataset)

@@ -51,7 +51,7 @@ def bars(title: str, found: Sequence[Bar], *, digits: int = 4, sign: bool = Fals
         top, middle = 6 + at * ROW, 6 + at * ROW + ROW / 2 - 2
         number = f"{bar.value:+.{digits}f}" if sign else f"{bar.value:.{digits}f}"
         left, right = sorted((x(0), x(bar.value)))
-        parts.append(_text(LABELS - 8, middle + 4, bar.label, "label"))
+        parts.append(words(LABELS - 8, middle + 4, bar.label, "label"))
         parts.append(
             f'<rect class="{bar.kind}" x="{left}" y="{top}" width="{max(right - left, 1):.1f}" '
             f'height="{ROW - 8}"><title>{escape(bar.label)}: {number}</title></rect>'
@@ -62,9 +62,9 @@ def bars(title: str, found: Sequence[Bar], *, digits: int = 4, sign: bool = Fals
                 f'<path class="line" d="M{first} {middle}H{last}M{first} {middle - 4}v8'
                 f'M{last} {middle - 4}v8"/>'
             )
-        parts.append(_text(WIDTH - 4, middle + 4, number, "number"))
+        parts.append(words(WIDTH - 4, middle + 4, number, "number"))
     parts.append(f'<path class="axis" d="M{x(0)} 2V{6 + len(found) * ROW}"/>')
-    return _svg(title, 12 + len(found) * ROW, parts)
+    return framed(title, 12 + len(found) * ROW, parts)
 
 
 def columns(title: str, names: Sequence[str], counts: Sequence[float], *, unit: str = "") -> str:
@@ -87,10 +87,10 @@ def columns(title: str, names: Sequence[str], counts: Sequence[float], *, unit: 
             f"<title>{escape(name)}: {count:g} {escape(unit)}</title></rect>"
         )
         if count:
-            parts.append(_text(left + wide / 2, floor - tall - 5, f"{count:g}", "middle"))
-        parts.append(_text(left + wide / 2, floor + 18, name, "middle"))
+            parts.append(words(left + wide / 2, floor - tall - 5, f"{count:g}", "middle"))
+        parts.append(words(left + wide / 2, floor + 18, name, "middle"))
     parts.append(f'<path class="axis" d="M10 {floor}H{WIDTH - 10}"/>')
-    return _svg(title, height - 15, parts)
+    return framed(title, height - 15, parts)
 
 
 def deltas(title: str, values: Sequence[float]) -> str:
@@ -115,8 +115,8 @@ def deltas(title: str, values: Sequence[float]) -> str:
             f'width="{max(wide * 0.9, 0.4):.2f}" height="{tall:.1f}"/>'
         )
     parts.append(f'<path class="axis" d="M10 {middle}H{WIDTH - 10}"/>')
-    parts.append(_text(WIDTH - 10, 14, f"at most {most:.2f} either way", "number"))
-    return _svg(title, 160, parts)
+    parts.append(words(WIDTH - 10, 14, f"at most {most:.2f} either way", "number"))
+    return framed(title, 160, parts)
 
 
 def histogram(title: str, values: Sequence[float], *, unit: str) -> str:
@@ -134,12 +134,14 @@ def histogram(title: str, values: Sequence[float], *, unit: str) -> str:
     return columns(title, names, [int(count) for count in counts], unit=unit)
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
+def words(x: float, y: float, text: str, kind: str) -> str:
+    """A text at a place, cut where it is long; `kind` says how it is aligned."""
     shown = text if len(text) <= 26 else f"{text[:25]}…"
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(shown)}</text>'
 
 
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
+def framed(title: str, height: float, parts: Sequence[str]) -> str:
+    """A plot of its parts; the title is what a screen reader says."""
     return (
         f'<div class="wide" tabindex="0"><svg role="img" viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg></div>"
