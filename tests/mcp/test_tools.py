@@ -70,7 +70,32 @@ async def test_a_filter_and_the_default_number(corpus: Corpus) -> None:
 async def test_nothing_found_is_no_error(corpus: Corpus) -> None:
     """An empty list, not degraded."""
     result = await ask(Cascade([BM25(corpus)]), corpus, query="zeppelin")
-    assert found(result) == {"hits": [], "degraded": False}
+    assert found(result) == {"hits": [], "degraded": False, "hint": None}
+
+
+@pytest.mark.parametrize(
+    ("filter", "hint"),
+    [
+        ({"tem": "sre"}, "'tem' is not one of team, year; did you mean 'team'?"),
+        ({"$and": [{"team": "sre"}, {"$not": {"file": "a"}}]}, "'file' is not one of team, year"),
+        ({"team": "nobody"}, None),
+        ({"team": "sre", "$or": [{"year": 1}]}, None),
+    ],
+)
+async def test_a_filter_on_a_field_that_is_not_known(
+    corpus: Corpus, filter: dict[str, Any], hint: str | None
+) -> None:
+    """Where it leaves nothing, the answer says which fields there are."""
+    server = create_server(Cascade([BM25(corpus)]), corpus, fields=fields_of(corpus))
+    async with Client(server) as client:
+        absent = {"tem": {"$exists": False}}
+        everything = await client.call_tool("search", {"query": "logs", "filter": absent})
+        asked = {"query": "zeppelin", "filter": filter}
+        nothing = await client.call_tool("search", asked)
+    assert found(everything)["hits"]
+    assert found(everything)["hint"] is None
+    assert found(nothing)["hits"] == []
+    assert found(nothing)["hint"] == (hint and f"the metadata field {hint}")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +202,7 @@ async def test_tools_describe_themselves(corpus: Corpus) -> None:
     assert arguments["k"]["default"] == 3
     assert search.input_schema["required"] == ["query"]
     assert search.output_schema is not None
-    assert set(search.output_schema["properties"]) == {"hits", "degraded"}
+    assert set(search.output_schema["properties"]) == {"hits", "degraded", "hint"}
     for tool in tools.values():
         assert tool.input_schema["additionalProperties"] is False
         assert tool.annotations is not None

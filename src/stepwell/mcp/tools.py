@@ -20,6 +20,7 @@ from stepwell.cascade import Cascade
 from stepwell.documents import Document, Source, well_formed
 from stepwell.errors import ConfigurationError, InputError, StageError, StepwellError
 from stepwell.mcp.plain import PlainTool
+from stepwell.refusal import nearest
 from stepwell.result import Hit
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Found(BaseModel):
         bool,
         Field(description="True when part of the search failed or ran out of time: worth a retry."),
     ]
+    hint: Annotated[
+        str | None, Field(description="Why nothing may have been found, if the filter shows it.")
+    ] = None
 
 
 class Whole(BaseModel):
@@ -122,7 +126,8 @@ def create_server(
         with _told():
             asked = well_formed(query)
             result = await cascade.asearch(asked, k=k, filter=filter, deadline=deadline)
-        return Found(hits=[_passage(hit) for hit in result], degraded=result.degraded)
+        hint = None if len(result) else _hint(filter or {}, fields or {})
+        return Found(hits=[_passage(hit) for hit in result], degraded=result.degraded, hint=hint)
 
     async def get_document(id: Annotated[str, Field(description="From a hit.")]) -> Whole:
         with _told():
@@ -169,6 +174,26 @@ def _search_text(about: str, fields: Mapping[str, str]) -> str:
         named = ", ".join(f"{field} ({kind})" for field, kind in fields.items())
         parts.append(f"Metadata to filter by: {named}.")
     return "\n".join(part for part in parts if part)
+
+
+def _hint(filter: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
+    """Says of the first field of a filter that is not named to the agent what there is."""
+    for name in _filtered(filter) if fields else ():
+        if name.partition(".")[0] not in fields and name not in fields:
+            near = nearest(name, fields)
+            meant = f"; did you mean {near!r}?" if near else ""
+            return f"the metadata field {name!r} is not one of {', '.join(fields)}{meant}"
+    return None
+
+
+def _filtered(filter: Mapping[str, Any]) -> Iterator[str]:
+    """The fields that a filter names."""
+    for key, value in filter.items():
+        if not key.startswith("$"):
+            yield key
+        else:
+            for part in [value] if key == "$not" else value:
+                yield from _filtered(part)
 
 
 def _passage(hit: Hit) -> Passage:
