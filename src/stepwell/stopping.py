@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ KEEP = 0.8
 KEEP_UNTRIED = 0.5
 # Times the measure before: one batch that stalled is not believed at once.
 GROWTH = 4.0
+# Measures of which the middle one is usual.
+LATEST = 9
 
 
 class Pace:
@@ -27,9 +31,16 @@ class Pace:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._latest: deque[float] = deque(maxlen=LATEST)
+
+    @property
+    def usual(self) -> float:
+        """What a batch takes as a rule, in seconds; a few that stalled do not count."""
+        return median(self._latest.copy()) if self._latest else 0.0
 
     def heard(self, seconds: float) -> None:
         """Tell what a batch took."""
+        self._latest.append(seconds)
         believed = min(seconds, GROWTH * self.seconds) if self.seconds else seconds
         self.seconds = max(believed, KEEP * self.seconds)
 

@@ -66,3 +66,15 @@ def test_a_stage_keeps_its_pace_from_query_to_query() -> None:
     assert result.degraded
     assert result.trace.records[0].notes["unscored"] == 70
     assert len(calls) == 3
+
+
+def test_what_a_batch_takes_as_a_rule_forgets_a_stall_and_follows_a_change() -> None:
+    """One or two that stalled change nothing; five of nine do."""
+    pace = Pace()
+    assert pace.usual == 0.0
+    for seconds in (*[0.01] * 7, 3.0, 3.0):
+        pace.heard(seconds)
+    assert pace.usual == 0.01
+    for _ in range(3):
+        pace.heard(3.0)
+    assert pace.usual == 3.0

@@ -464,6 +464,20 @@ async def test_waiting_for_another_says_nothing_of_how_long_a_batch_takes(
     assert pace.seconds < 0.2
 
 
+def test_batches_that_stalled_do_not_refuse_the_next_query(
+    reader: Reader, shared: SharedScorer
+) -> None:
+    """With time for many usual batches something is read, though two took seconds before."""
+    pace = shared._queue._pace
+    for seconds in (*[0.05] * 7, 5.0, 5.0):
+        pace.heard(seconds)
+    assert pace.seconds >= 0.8
+    deadline = time.monotonic() + 0.7
+    made = shared.score("q", texts("p", 4), stop=Stop(deadline))
+    assert reader.read_of("q") == 4
+    assert right(made, "q", texts("p", 4))
+
+
 async def test_a_cancelled_call_hands_on_what_others_wait_for(
     reader: Reader, shared: SharedScorer
 ) -> None:

@@ -188,8 +188,13 @@ class Queue:
         return batch
 
     def _goes_on(self, request: Request) -> bool:
+        ahead = self._pace.seconds
+        if not request.taken:
+            # Who asks is answered in time whatever the batch does, and without it not at all: after
+            # a few batches that stalled the first one is worth what it takes as a rule.
+            ahead = min(ahead, self._pace.usual)
         try:
-            over = request.is_over(self._pace.seconds)
+            over = request.is_over(ahead)
         except Exception as error:  # the caller's own `stop`
             request.end(error)
             return False
