@@ -6,9 +6,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from typing import ParamSpec, TypeVar
+
+ASIDE: ContextVar[bool] = ContextVar("stepwell-aside", default=False)
+"""Whether what runs here is waited for by nobody, so that it goes behind what is."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -22,6 +22,7 @@ from stepwell.models.checks import checked_pairs
 from stepwell.models.pair_file import Known, PairFile
 from stepwell.models.protocols import PairScorer, PairScores, ScoreKind
 from stepwell.stopping import is_over
+from stepwell.threads import ASIDE
 from stepwell.watching import watcher
 
 SIZE = 50_000
@@ -234,7 +235,9 @@ class CachedScorer:
                 elif (future := self._under_way.get(key)) is not None:
                     others[key] = future
                 else:
-                    self._under_way[key] = Future()
+                    # Nobody who is waited for is to wait for what runs aside.
+                    if not ASIDE.get():
+                        self._under_way[key] = Future()
                     mine.append(key)
         return mine, others
 
@@ -262,7 +265,8 @@ class CachedScorer:
             return scores
         finally:
             with self._lock:
-                waited = [(key, self._under_way.pop(key)) for key in texts]
+                claimed = () if ASIDE.get() else texts
+                waited = [(key, self._under_way.pop(key)) for key in claimed]
             for key, future in waited:
                 future.set_result(made.get(key))
 

@@ -3,6 +3,8 @@
 The thread is there while the line is. It takes requests in the order of arrival; one with more than
 a turn's pairs goes back to the end, so that a short one does not wait for a long one, and what
 arrives while a batch is read joins the next (continuous batching, as inference servers do it).
+What runs aside (`stepwell.threads.ASIDE`) has a line of its own, which is served when the other is
+empty.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from stepwell.errors import OverloadedError
 from stepwell.models.protocols import PairScores
 from stepwell.models.steps import Pair, Readings
 from stepwell.stopping import Pace
+from stepwell.threads import ASIDE
 
 # Steps of one batch where nobody is pressed for time.
 STEPS = 4
@@ -34,6 +37,7 @@ class Request:
     def __init__(self, pairs: list[Pair], stop: Callable[[], bool] | None) -> None:
         self.pairs = pairs
         self.stop = stop
+        self.aside = ASIDE.get()
         self.deadline: float | None = getattr(stop, "deadline", None)
         self.taken = self.read = self.turn = 0
         self.made = Readings.none(len(pairs))
@@ -91,7 +95,7 @@ class Queue:
     Args:
         read: Scores pairs of any queries.
         step: Pairs that keep the machine busy.
-        limit: Pairs that may wait.
+        limit: Pairs that may wait, in each of the two lines.
         wait: Seconds that fewer pairs than a step wait for company.
     """
 
@@ -106,8 +110,9 @@ class Queue:
     def reset(self) -> None:
         """Begin anew, as the child of a fork must: the thread is the parent's."""
         self._lock = threading.Lock()
-        self._line: deque[Request] = deque()
-        self._waiting = 0
+        # The first is served before the second.
+        self._lines: tuple[deque[Request], deque[Request]] = (deque(), deque())
+        self._waiting = [0, 0]
         self._busy = self._warm = False
 
     def submit(self, pairs: list[Pair], stop: Callable[[], bool] | None) -> Request:
@@ -119,13 +124,14 @@ class Queue:
         """
         request = Request(pairs, stop)
         with self._lock:
-            if self._waiting and self._waiting + len(pairs) > self._limit:
+            waiting = self._waiting[request.aside]
+            if waiting and waiting + len(pairs) > self._limit:
                 raise OverloadedError(
-                    f"{self._waiting} pairs wait for the model and {self._limit} may; ask again "
+                    f"{waiting} pairs wait for the model and {self._limit} may; ask again "
                     "later, read fewer candidates (depth=), or add machines"
                 )
-            self._line.append(request)
-            self._waiting += len(pairs)
+            self._lines[request.aside].append(request)
+            self._waiting[request.aside] += len(pairs)
             idle, self._busy = not self._busy, True
         request.done.add_done_callback(lambda _: self._leave(request))
         if idle:
@@ -138,23 +144,25 @@ class Queue:
 
     def _leave(self, request: Request) -> None:
         with self._lock:
-            if request in self._line:
-                self._line.remove(request)
-                self._waiting -= request.left
+            line = self._lines[request.aside]
+            if request in line:
+                line.remove(request)
+                self._waiting[request.aside] -= request.left
 
     def _fail(self, error: BaseException) -> None:
         """Answer all who wait with the error, and let the next one begin anew."""
         with self._lock:
-            left = list(self._line)
-            self._line.clear()
-            self._waiting = 0
+            left = [request for line in self._lines for request in line]
+            for line in self._lines:
+                line.clear()
+            self._waiting = [0, 0]
             self._busy = False
         for request in left:
             request.end(error)
 
     def _work(self) -> None:
         try:
-            if self._waiting < self._step:
+            if sum(self._waiting) < self._step:
                 time.sleep(self._wait)
             while batch := self._take():
                 self._serve(batch)
@@ -168,15 +176,20 @@ class Queue:
         room = self._step * STEPS
         while room > 0:
             with self._lock:
-                if not self._line:
+                line = self._lines[0] or self._lines[1]
+                if not line:
                     self._busy = bool(batch)
                     break
-                if any(each.stop is not None for each in self._line):
+                aside = line is self._lines[1]
+                if aside and batch and not batch[0][0].aside:
+                    break
+                # Whoever comes next and is waited for, waits for no more than a step of the others.
+                if aside or any(each.stop is not None for each in line):
                     room = min(room, self._step - _count(batch))
                 if room <= 0:
                     break
-                request = self._line.popleft()
-                self._waiting -= request.left
+                request = line.popleft()
+                self._waiting[request.aside] -= request.left
             if self._goes_on(request):
                 size = min(room, request.left, TURN - request.turn)
                 part = slice(request.taken, request.taken + size)
@@ -207,12 +220,13 @@ class Queue:
         with self._lock:
             if not request.left or request.done.done():
                 return
-            self._waiting += request.left
+            self._waiting[request.aside] += request.left
+            line = self._lines[request.aside]
             if request.turn < TURN:
-                self._line.appendleft(request)
+                line.appendleft(request)
             else:
                 request.turn = 0
-                self._line.append(request)
+                line.append(request)
 
     def _serve(self, batch: list[tuple[Request, slice]]) -> None:
         began = time.monotonic()

@@ -24,6 +24,7 @@ from stepwell.result import Result
 from stepwell.shadow.difference import Difference, Side, overlaps
 from stepwell.shadow.line import Line
 from stepwell.shadow.report import Books, ShadowReport
+from stepwell.threads import ASIDE
 from stepwell.watching import watcher
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class Shadow:
     # -- in a thread of its own ------------------------------------------------------------
 
     def _compare(self, live: _Live) -> None:
+        ASIDE.set(True)  # in this thread, which is the shadow's
         try:
             self._tell(self._difference(live))
         except BaseException as error:  # the end of the thread would be nobody's news
