@@ -94,6 +94,20 @@ def test_another_host_name_is_refused(serve: Serve) -> None:
         assert answer.status_code in (403, 421)
 
 
+@pytest.mark.parametrize("keys", [{}, {"STEPWELL_MCP_KEY": KEY}], ids=["open", "keyed"])
+def test_a_slash_at_the_end_and_another_path(serve: Serve, keys: dict[str, str]) -> None:
+    """`/mcp/` is `/mcp`, no redirect; any other path says where the tools are."""
+    running, headers = serve(**keys), {**HEADERS, **(keyed(KEY) if keys else {})}
+    answer = httpx.post(f"{running.url}/", json=LIST, headers=headers)
+    assert answer.status_code == 200
+    assert "get_document" in answer.text
+    for path in ("/", "/search", "/v1/mcp"):
+        url = running.url.removesuffix("/mcp") + path
+        answer = httpx.post(url, json=LIST, headers=headers)
+        assert answer.status_code == 404
+        assert "the tools are at /mcp" in answer.json()["error"]
+
+
 def test_a_body_that_is_no_message_is_refused(serve: Serve) -> None:
     """Neither brings the server down nor shows where in the program it failed."""
     running = serve()

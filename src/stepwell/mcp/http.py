@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import json
 from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from stepwell.remote.secret import Secret
@@ -24,26 +26,33 @@ def http_app(server: MCPServer[Any], /, *, host: str, key: Secret | None = None)
             so that a page in a browser cannot reach it by a name of its own.
         key: What callers must send as `Authorization: Bearer KEY`.
     """
-    app: ASGIApp = server.streamable_http_app(host=host, stateless_http=True)
-    return app if key is None else _Keyed(app, key)
+    app = server.streamable_http_app(host=host, stateless_http=True)
+    app.add_exception_handler(404, _elsewhere)
+    return _Door(app, key)
 
 
-class _Keyed:
-    """Lets through who has the key."""
+def _elsewhere(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "no such path; the tools are at /mcp"}, 404)
 
-    def __init__(self, app: ASGIApp, key: Secret) -> None:
+
+class _Door:
+    """Lets through who has the key, if there is one; `/mcp/` is `/mcp`, without a redirect."""
+
+    def __init__(self, app: ASGIApp, key: Secret | None) -> None:
         self.app, self.key = app, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._knows(scope):
-            await self.app(scope, receive, send)
-            return
-        body = json.dumps({"error": "a bearer key is needed"}).encode()
-        headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        app = self.app
+        if scope["type"] == "http" and not self._knows(scope):
+            told = {"error": "a bearer key is needed"}
+            app = JSONResponse(told, 401, {"WWW-Authenticate": "Bearer"})
+        elif scope["type"] == "http" and scope["path"].endswith("/mcp/"):
+            scope = {**scope, "path": scope["path"][:-1]}
+        await app(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
+        if self.key is None:
+            return True
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
         kind, _, key = (sent[0] if len(sent) == 1 else b"").partition(b" ")
         same = hmac.compare_digest(key.strip(), self.key.reveal().encode())

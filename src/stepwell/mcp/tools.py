@@ -53,6 +53,10 @@ class Found(BaseModel):
         bool,
         Field(description="True when part of the search failed or ran out of time: worth a retry."),
     ]
+    empty_because: Annotated[
+        str | None,
+        Field(description="Why there is no hit, such as that nothing here is relevant enough."),
+    ] = None
     hint: Annotated[
         str | None, Field(description="Why nothing may have been found, if the filter shows it.")
     ] = None
@@ -127,7 +131,12 @@ def create_server(
             asked = well_formed(query)
             result = await cascade.asearch(asked, k=k, filter=filter, deadline=deadline)
         hint = None if len(result) else _hint(filter or {}, fields or {})
-        return Found(hits=[_passage(hit) for hit in result], degraded=result.degraded, hint=hint)
+        return Found(
+            hits=[_passage(hit) for hit in result],
+            degraded=result.degraded,
+            empty_because=result.empty_because or None,
+            hint=hint,
+        )
 
     async def get_document(id: Annotated[str, Field(description="From a hit.")]) -> Whole:
         with _told():
