@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -436,9 +437,12 @@ def test_a_child_does_not_wait_for_what_its_parent_computes(
     assert answer.get() == [value("first", "a")]
 
 
-async def test_equal_pairs_under_way_are_read_once(reader: Reader, shared: SharedScorer) -> None:
+@pytest.mark.parametrize("kept", [None, "pairs.sqlite"])
+async def test_equal_pairs_under_way_are_read_once(
+    reader: Reader, shared: SharedScorer, kept: str | None, tmp_path: Path
+) -> None:
     """Ten awaited calls for the same pairs cost one reading of them."""
-    cached = CachedScorer(shared)
+    cached = CachedScorer(shared, path=None if kept is None else tmp_path / kept)
     got = await asyncio.gather(*(cached.ascore("q", texts("p", 20)) for _ in range(10)))
     assert reader.read_of("q") == 20
     assert all(right(made, "q", texts("p", 20)) for made in got)
@@ -478,11 +482,43 @@ def test_batches_that_stalled_do_not_refuse_the_next_query(
     assert right(made, "q", texts("p", 4))
 
 
+async def test_no_thread_waits_for_the_model_where_scores_are_kept_on_disk(
+    reader: Reader, shared: SharedScorer, tmp_path: Path
+) -> None:
+    """A hundred awaited calls wait for the model, and a thread for other work is free at once."""
+    cached = CachedScorer(shared, path=tmp_path / "pairs.sqlite")
+    reader.hold()
+    calls = [asyncio.create_task(cached.ascore(f"q{at}", ["a"])) for at in range(100)]
+    await until(lambda: shared._queue._waiting >= 80)
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 10) == "free"
+    reader.open.set()
+    assert all(right(made, f"q{at}", ["a"]) for at, made in enumerate(await asyncio.gather(*calls)))
+    again = CachedScorer(Reader(), path=tmp_path / "pairs.sqlite")
+    assert again.score("q7", ["a"]).windows == 0
+
+
+async def test_a_call_that_is_cancelled_while_the_file_is_read_loses_nothing(
+    reader: Reader, shared: SharedScorer, tmp_path: Path
+) -> None:
+    """At whatever moment it is cancelled, the next one for the same pairs is answered."""
+    cached = CachedScorer(shared, path=tmp_path / "pairs.sqlite")
+    for turns in range(12):
+        query = f"q{turns}"
+        task = asyncio.create_task(cached.ascore(query, ["a", "b"]))
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        made = await asyncio.wait_for(cached.ascore(query, ["a", "b"]), 10)
+        assert right(made, query, ["a", "b"])
+
+
+@pytest.mark.parametrize("kept", [None, "pairs.sqlite"])
 async def test_a_cancelled_call_hands_on_what_others_wait_for(
-    reader: Reader, shared: SharedScorer
+    reader: Reader, shared: SharedScorer, kept: str | None, tmp_path: Path
 ) -> None:
     """When the call that computes a pair is cancelled, another that waits for it computes it."""
-    cached = CachedScorer(shared)
+    cached = CachedScorer(shared, path=None if kept is None else tmp_path / kept)
     reader.hold()
     first = asyncio.create_task(shared.ascore("first", ["a"]))
     await until(reader.began.is_set)

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -122,22 +124,40 @@ class CachedScorer:
     async def ascore(
         self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
     ) -> PairScores:
-        """`score`, awaited; it holds no thread where the inner scorer can be awaited too."""
+        """`score`, awaited; where the inner scorer can be awaited too no thread waits for it.
+
+        The file is read and written in a thread, for as long as that takes.
+        """
         inner = getattr(self.scorer, "ascore", None)
-        if inner is None or self._file is not None:
+        if inner is None:
             return await asyncio.to_thread(self.score, query, passages, stop=stop)
         walk = self._walk(query, passages, stop)
         try:
-            need = _next(walk, None)
+            need = await self._step(walk)
             while not isinstance(need, PairScores):
                 if isinstance(need, Future):
                     await _done(need, stop)
-                    need = _next(walk, None)
+                    need = await self._step(walk)
                 else:
-                    need = _next(walk, await inner(query, need, stop=stop))
+                    need = await self._step(walk, await inner(query, need, stop=stop))
             return need
         finally:
-            walk.close()
+            with suppress(ValueError):  # it runs in a thread, and `_step` closes it
+                walk.close()
+
+    async def _step(
+        self, walk: Walk, got: PairScores | None = None
+    ) -> list[str] | Future[Known | None] | PairScores:
+        """What a walk needs next; in a thread where it reads and writes a file."""
+        if self._file is None:
+            return _next(walk, got)
+        step = asyncio.ensure_future(asyncio.to_thread(_next, walk, got))
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            # What runs cannot be closed, but must be: others wait for its pairs.
+            step.add_done_callback(partial(_close, walk))
+            raise
 
     def _walk(self, query: str, passages: Sequence[str], stop: Callable[[], bool] | None) -> Walk:
         """Yield texts to score, or what another call makes, to wait for; end in the scores."""
@@ -313,6 +333,13 @@ async def _done(future: Future[Known | None], stop: Callable[[], bool] | None) -
     waiting = asyncio.wrap_future(future)
     while not waiting.done() and not is_over(stop):
         await asyncio.wait([waiting], timeout=None if stop is None else WAIT)
+
+
+def _close(walk: Walk, step: asyncio.Future[Any]) -> None:
+    """End a walk whose caller is gone, once its step is done; asyncio logs errors nobody hears."""
+    if not step.cancelled():
+        step.exception()
+    walk.close()
 
 
 def _next(walk: Walk, got: PairScores | None) -> list[str] | Future[Known | None] | PairScores:
