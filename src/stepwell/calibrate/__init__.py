@@ -4,8 +4,8 @@ from stepwell.calibrate.abstaining import Abstaining, Threshold
 from stepwell.calibrate.calibration import Calibration, calibrate, calibrated, check
 from stepwell.calibrate.fitting import METHODS, Method, fit
 from stepwell.calibrate.hiding import hide
-from stepwell.calibrate.reliability import Bin, Reliability, reliability
 from stepwell.calibrate.scored import Pool, gather
+from stepwell.evaluate.reliability import Bin, Reliability, reliability
 
 __all__ = [
     "METHODS",

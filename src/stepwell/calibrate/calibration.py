@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from stepwell.calibrate.abstaining import Abstaining, abstaining
 from stepwell.calibrate.fitting import METHODS, Method, fit
-from stepwell.calibrate.reliability import Reliability, reliability
 from stepwell.calibrate.scored import Pool, gather, without_probability
 from stepwell.calibrator import Calibrator, Curve
 from stepwell.cascade import Cascade
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.evaluate.dataset import Dataset
+from stepwell.evaluate.reliability import Reliability, reliability
 from stepwell.meaning import WITHIN_A_QUERY
 from stepwell.stages.probability import Probability
 
@@ -48,7 +48,7 @@ class Calibration:
     queries: int
     before: Reliability | None
     after: Reliability
-    by_method: Mapping[Method, Reliability]
+    by_method: Mapping[str, Reliability]
     abstaining: Abstaining | None
     folds: int
     remarks: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ def calibrate(
     fold = _folds(pool, seed)
     tried: tuple[Method, ...] = METHODS if method == "auto" else (method,)
     unseen = {each: _unseen(pool, fold, each) for each in tried}
-    found = {
+    found: dict[str, Reliability] = {
         each: reliability(values, pool.relevant, pool.query, seed=seed)
         for each, values in unseen.items()
     }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from stepwell.calibrate.abstaining import Abstaining
 from stepwell.calibrate.calibration import Calibration
-from stepwell.calibrate.diagram import diagram
-from stepwell.calibrate.reliability import Reliability
+from stepwell.evaluate.diagram import diagram_part
 from stepwell.evaluate.markdown import markdown
 from stepwell.evaluate.page import page, table
-from stepwell.evaluate.sheets import Sheet
+from stepwell.evaluate.reliability import Reliability
+from stepwell.evaluate.sheets import ERRORS, Sheet, error_cells, reliability_sheet
 
 
 def head(found: Calibration) -> str:
@@ -56,34 +55,6 @@ def calibration_page(found: Calibration) -> str:
     return page(head(found), lines(found), parts)
 
 
-def diagram_part(after: Reliability, before: Reliability | None = None) -> str:
-    """The diagram with the sentence that reads it."""
-    said = (
-        "the share of relevant candidates by the probability that was said; on the line they are "
-        "the same" + ("; squares: as the scores are, before calibration" if before else "")
-    )
-    return f"{diagram(after, before)}<p>{escape(said)}</p>"
-
-
-def reliability_sheet(found: Reliability) -> Sheet:
-    """Probabilities and what came true, bin by bin."""
-    rows = [(f"{each.said:.4f}", f"{each.true:.4f}", f"{each.n}") for each in found.bins]
-    return Sheet(
-        "reliability",
-        ("probability", "relevant", "candidates"),
-        tuple(rows),
-        note="bins of as many candidates each; equal probabilities stay together",
-    )
-
-
-def error_cells(found: Reliability) -> tuple[str, ...]:
-    """Calibration error and Brier score with their intervals."""
-    return (f"{found.ece:.4f}", _to(found.ece95), f"{found.brier:.4f}", _to(found.brier95))
-
-
-ERRORS = ("ECE", "95% interval", "Brier", "95% interval ")
-
-
 def _errors(found: Calibration) -> Sheet:
     rows = []
     if found.before is not None:
@@ -125,7 +96,3 @@ def _abstaining(found: Abstaining) -> Sheet:
             f"candidate's probability {found.auc:.3f}"
         ),
     )
-
-
-def _to(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:.4f} to {pair[1]:.4f}"

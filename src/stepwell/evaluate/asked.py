@@ -54,6 +54,7 @@ class Asked:
         steps: One a stage; empty where the system is no cascade.
         wordless: Relevant documents that share no word with the query (a BM25 score of 0).
         tuned: By weight of the second arm, the judged documents in a hybrid first stage.
+        said: By document, the probability of relevance of a calibrated cascade.
         perfect: By stage, the judged documents in the answer if that stage were perfect.
     """
 
@@ -64,6 +65,7 @@ class Asked:
     wordless: list[str] = field(default_factory=list)
     tuned: dict[str, Places] = field(default_factory=dict)
     perfect: dict[str, Places] = field(default_factory=dict)
+    said: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -100,6 +102,11 @@ def _step(record: StageRecord, grades: Mapping[str, int], raw: Mapping[str, floa
         own=None if own is None else places_of(own, grades),
         dropped={id: int(rank) for id, rank in behind if id in grades},
     )
+
+
+def said_of(result: Result, stage: str) -> dict[str, float]:
+    """The probabilities that a stage gave, to what it left out too."""
+    return _raw(result).get(stage, {})
 
 
 def _raw(result: Result) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ from typing import Any
 from stepwell.cascade import Cascade
 from stepwell.corpus import Corpus
 from stepwell.errors import kind_of
-from stepwell.evaluate.asked import Asked, Step, steps_of
+from stepwell.evaluate.asked import Asked, Step, said_of, steps_of
 from stepwell.evaluate.dataset import Dataset
 from stepwell.evaluate.keeping import kept
 from stepwell.evaluate.perfect import what_if
@@ -19,6 +19,7 @@ from stepwell.evaluate.tuned import first_stage, swept
 from stepwell.models.pair_cache import CachedScorer
 from stepwell.result import Result
 from stepwell.stage import Stage
+from stepwell.stages.probability import Probability
 
 
 def ask_all(
@@ -46,6 +47,7 @@ def ask_all(
         What was seen, in the data set's order; and how many of them an interrupted run had asked.
     """
     ask = asker(system, id_key=id_key)
+    probable = _probable(system)
     closer = _Closer(system) if funnel and isinstance(system, Cascade) else None
     name = repr(system) if isinstance(system, Cascade) else kind_of(system)
     key = (dataset.digest(), name, str(depth), str(funnel))
@@ -56,14 +58,20 @@ def ask_all(
             ask(f"{next(iter(dataset.queries.values()))} ?", depth)
         for done, (id, text) in enumerate(dataset.queries.items(), start=1):
             if id not in keep.asked:
-                keep.add(_asked(ask, id, text, depth, dataset.qrels[id], closer))
+                keep.add(_asked(ask, id, text, depth, dataset.qrels[id], closer, probable))
             if progress is not None:
                 progress(done)
         return [keep.asked[id] for id in dataset.queries], before
 
 
 def _asked(
-    ask: Any, id: str, text: str, depth: int, grades: dict[str, int], closer: _Closer | None
+    ask: Any,
+    id: str,
+    text: str,
+    depth: int,
+    grades: dict[str, int],
+    closer: _Closer | None,
+    probable: str | None,
 ) -> Asked:
     try:
         ids, ms, result = ask(text, depth)
@@ -73,6 +81,8 @@ def _asked(
     asked = Asked(id, ids, ms)
     if result is not None:
         asked = replace(asked, steps=steps_of(result, grades))
+    if result is not None and probable is not None:
+        asked = replace(asked, said=said_of(result, probable))
     return asked if closer is None or result is None else closer.look(asked, text, grades, result)
 
 
@@ -120,6 +130,13 @@ class _Closer:
             if cut is None
             else replace(step, unread=[each.id for each, part in zip(found, cut.tolist()) if part])
         )
+
+
+def _probable(system: System) -> str | None:
+    """The last stage that gives probabilities of relevance."""
+    stages = system.stages if isinstance(system, Cascade) else ()
+    found = [each.name for each in stages if isinstance(each, Probability)]
+    return found[-1] if found else None
 
 
 def corpus_of(cascade: Cascade) -> Corpus | None:

@@ -25,6 +25,7 @@ from stepwell.evaluate.measures import (
     parsed,
     recall,
 )
+from stepwell.evaluate.reliability import reliability
 from stepwell.evaluate.report import Baseline, Report, StageRow, percentiles
 from stepwell.evaluate.significance import differences
 from stepwell.evaluate.systems import System
@@ -104,6 +105,7 @@ def evaluate(
             if len(steps) == len(asked)
         },
     )
+    made = _calibrated(made, asked, dataset.qrels, seed)
     return made if baseline is None else against(made, baseline, seed=seed)
 
 
@@ -170,6 +172,25 @@ def warm_up(cascade: Cascade, query: str) -> None:
     """Ask once without timing: the first query loads the models, which is no part of its time."""
     # Another text, since scores of pairs are kept: the query itself must still be worked for.
     cascade.search(f"{query} ?", k=DEPTH)
+
+
+def _calibrated(report: Report, asked: Sequence[Asked], qrels: Qrels, seed: int) -> Report:
+    """With how far the probabilities are from what came true, where the system gives any."""
+    rows = [
+        (at, p, qrels[each.query].get(id, 0) > 0)
+        for at, each in enumerate(asked)
+        for id, p in each.said.items()
+    ]
+    if not rows:
+        return report
+    query, said, true = (np.array(column) for column in zip(*rows))
+    silent = sum(not each.ids for each in asked)
+    told = f"{silent} queries were answered with nothing, though all have a relevant document"
+    return replace(
+        report,
+        calibration=reliability(said.astype(float), true.astype(bool), query, seed=seed),
+        remarks=(*report.remarks, told) if silent else report.remarks,
+    )
 
 
 def _measured(qrels: Qrels, run: Run, names: Sequence[str], seed: int) -> Report:

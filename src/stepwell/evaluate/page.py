@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from stepwell.evaluate import charts
 from stepwell.evaluate.charts import Bar
+from stepwell.evaluate.diagram import diagram_part
 from stepwell.evaluate.funnel import Funnel, bin_names
 from stepwell.evaluate.report import Report
 from stepwell.evaluate.sheets import Sheet, head, latency, sheets
@@ -78,6 +79,8 @@ def report_page(report: Report) -> str:
         plots["the funnel"] = _funnel(report.funnel)
         plots["lift of each stage"] = _moved(report)
         plots["dropped by a cut"] = _dropped(report.funnel)
+    if report.calibration is not None:
+        plots["reliability"] = diagram_part(report.calibration)
     parts: list[str] = []
     for sheet in sheets(report):
         parts += [table(sheet), plots.pop(sheet.title, "")]

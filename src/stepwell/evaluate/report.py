@@ -10,6 +10,7 @@ import numpy as np
 
 from stepwell.evaluate.funnel import Funnel
 from stepwell.evaluate.measures import Values
+from stepwell.evaluate.reliability import Reliability
 from stepwell.evaluate.significance import Difference
 from stepwell.trace import Status
 
@@ -99,6 +100,7 @@ class Report:
         values: By measure, (n,) one value a query.
         ms: (n,) milliseconds by query; empty where not timed.
         stage_values: By stage, (n,) nDCG@10 of its order.
+        calibration: How far the probabilities of a calibrated cascade are from what came true.
     """
 
     dataset: str
@@ -116,6 +118,7 @@ class Report:
     values: Mapping[str, Values] = field(default_factory=dict, repr=False)
     ms: tuple[float, ...] = field(default=(), repr=False)
     stage_values: Mapping[str, Values] = field(default_factory=dict, repr=False)
+    calibration: Reliability | None = None
 
     @property
     def name(self) -> str:
@@ -133,6 +136,7 @@ class Report:
             "stages": [row.to_dict() for row in self.stages],
             "latency_ms": dict(self.latency_ms),
             **({"baseline": self.baseline.to_dict()} if self.baseline else {}),
+            **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
             **({"funnel": self.funnel.to_dict()} if self.funnel else {}),
         }
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from stepwell.evaluate.funnel import Funnel, StageLoss, bin_names
 from stepwell.evaluate.hurting import WHY
+from stepwell.evaluate.reliability import Reliability
 from stepwell.evaluate.report import Baseline, Report, StageRow
 from stepwell.evaluate.significance import Difference
 
+ERRORS = ("ECE", "95% interval", "Brier", "95% interval ")
+"""The columns of `error_cells`."""
 SHOWN = 10
 """Queries that are listed; all are in the JSON."""
 
@@ -48,6 +51,8 @@ def sheets(report: Report) -> list[Sheet]:
         found.append(_baseline(report.baseline))
     if report.stages:
         found.append(_stages(report.stages))
+    if report.calibration:
+        found += [_calibration(report.calibration), reliability_sheet(report.calibration)]
     if report.funnel:
         found += funnel_sheets(report.funnel)
     return found
@@ -71,6 +76,38 @@ def funnel_sheets(funnel: Funnel) -> list[Sheet]:
     if funnel.hurt:
         found += [_reasons(funnel), _hurt(funnel)]
     return found
+
+
+def reliability_sheet(found: Reliability) -> Sheet:
+    """Probabilities and what came true, bin by bin."""
+    rows = [(f"{each.said:.4f}", f"{each.true:.4f}", f"{each.n}") for each in found.bins]
+    return Sheet(
+        "reliability",
+        ("probability", "relevant", "candidates"),
+        tuple(rows),
+        note="bins of as many candidates each; equal probabilities stay together",
+    )
+
+
+def error_cells(found: Reliability) -> tuple[str, ...]:
+    """Calibration error and Brier score with their intervals."""
+    return (f"{found.ece:.4f}", _to(found.ece95), f"{found.brier:.4f}", _to(found.brier95))
+
+
+def _calibration(found: Reliability) -> Sheet:
+    return Sheet(
+        "calibration",
+        ("probabilities", *ERRORS),
+        (
+            ("as answered", *error_cells(found)),
+            ("one for all", "", "", f"{found.brier_of_rate:.4f}", ""),
+        ),
+        note="ECE: expected calibration error; candidates that nobody judged count as not relevant",
+    )
+
+
+def _to(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:.4f} to {pair[1]:.4f}"
 
 
 def _measures(report: Report) -> Sheet:

@@ -83,6 +83,7 @@ async def search(service: Service, asked: SearchAsked) -> SearchAnswer:
     return SearchAnswer(
         documents=[Found(**hit.to_dict()) for hit in result.hits],
         degraded=result.degraded,
+        empty_because=result.empty_because or None,
         trace=kinds_only(result.trace.to_dict()),
     )
 

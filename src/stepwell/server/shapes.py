@@ -228,6 +228,11 @@ class SearchAnswer(BaseModel):
 
     documents: list[Found]
     degraded: bool = Field(description="Whether a stage failed, was skipped or ran out of time.")
+    empty_because: str | None = Field(
+        default=None,
+        description="Why there is no document, such as that nothing was relevant enough; null "
+        "where there is one.",
+    )
     trace: dict[str, Any] = Field(description="What each stage did: counts, times, states.")
 
 
@@ -243,6 +248,7 @@ class Explained(BaseModel):
     ms: float
     deadline_ms: float | None
     degraded: bool
+    empty_because: str = Field(description="Why there is no answer; empty where there is one.")
 
 
 class Health(BaseModel):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
-from stepwell.calibrate.reliability import Bin, Reliability
 from stepwell.evaluate.charts import framed, words
+from stepwell.evaluate.reliability import Bin, Reliability
 
 _SIDE, _LEFT, _TOP = 320, 60, 10
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -32,6 +33,15 @@ def diagram(after: Reliability, before: Reliability | None = None) -> str:
     parts += [_circle(each) for each in after.bins]
     title = f"reliability: expected calibration error {after.ece:.4f}"
     return framed(title, _TOP + _SIDE + 50, parts)
+
+
+def diagram_part(after: Reliability, before: Reliability | None = None) -> str:
+    """The diagram with the sentence that reads it."""
+    said = (
+        "the share of relevant candidates by the probability that was said; on the line they are "
+        "the same" + ("; squares: as the scores are, before calibration" if before else "")
+    )
+    return f"{diagram(after, before)}<p>{escape(said)}</p>"
 
 
 def _x(value: float) -> float:

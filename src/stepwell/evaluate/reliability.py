@@ -74,20 +74,16 @@ def reliability(
     """
     true = relevant.astype(np.float64)
     rate = float(true.mean())
-    rows = _rows_of(query)
-
-    def over(measure: Callable[[Values, Values], float]) -> tuple[float, float]:
-        def drawn(queries: NDArray[np.intp]) -> float:
-            at = np.concatenate([rows[each] for each in queries])
-            return measure(probabilities[at], true[at])
-
-        return _interval(len(rows), drawn, seed)
-
+    _, of = np.unique(query, return_inverse=True)
+    at = _bin_of(probabilities)
+    square = (probabilities - true) ** 2
+    by_bin = [_by_query(of, each, at) for each in (None, probabilities, true)]
+    by_query = [_by_query(of, each) for each in (None, square)]
     return Reliability(
         ece=round(ece(probabilities, true), 6),
-        ece95=over(ece),
+        ece95=_interval(np.stack(by_bin, axis=-2), _ece_of, seed),
         brier=round(brier(probabilities, true), 6),
-        brier95=over(brier),
+        brier95=_interval(np.stack(by_query, axis=-2), _brier_of, seed),
         brier_of_rate=round(rate * (1 - rate), 6),
         bins=tuple(_bins(probabilities, true)),
     )
@@ -99,8 +95,7 @@ def ece(probabilities: Values, true: Values) -> float:
     Naeini, Cooper and Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning
     (AAAI 2015); equal mass after Nixon et al., Measuring Calibration in Deep Learning (2019).
     """
-    n, said, came = _sums(probabilities, true)
-    return float(np.abs(said - came).sum() / n.sum())
+    return float(_ece_of(np.stack(_sums(probabilities, true))))
 
 
 def brier(probabilities: Values, true: Values) -> float:
@@ -108,17 +103,19 @@ def brier(probabilities: Values, true: Values) -> float:
     return float(((probabilities - true) ** 2).mean())
 
 
-def _sums(probabilities: Values, true: Values) -> tuple[Values, Values, Values]:
-    """By bin: how many, the sum of their probabilities, how many are relevant.
-
-    Equal probabilities are in one bin, whatever their order.
-    """
+def _bin_of(probabilities: Values) -> NDArray[np.intp]:
+    """(n,) the bin of each; equal probabilities are in one, whatever their order."""
     edges = np.quantile(probabilities, np.linspace(0, 1, BINS + 1)[1:-1])
-    at = np.searchsorted(edges, probabilities, side="left")
-    sums = [np.bincount(at, weights, BINS) for weights in (None, probabilities, true)]
-    filled = sums[0] > 0
-    n, said, came = (np.asarray(each[filled], dtype=np.float64) for each in sums)
-    return n, said, came
+    return np.searchsorted(edges, probabilities, side="left")
+
+
+def _sums(probabilities: Values, true: Values) -> tuple[Values, Values, Values]:
+    """By bin that is not empty: how many, the sum of their probabilities, how many relevant."""
+    at = _bin_of(probabilities)
+    n, said, came = (np.bincount(at, each, BINS) for each in (None, probabilities, true))
+    filled = n > 0
+    counts, sums, hits = (np.asarray(each[filled], np.float64) for each in (n, said, came))
+    return counts, sums, hits
 
 
 def _bins(probabilities: Values, true: Values) -> list[Bin]:
@@ -128,30 +125,53 @@ def _bins(probabilities: Values, true: Values) -> list[Bin]:
     ]
 
 
-def _rows_of(query: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    order = np.argsort(query, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(query[order])) + 1)
+def _by_query(
+    of: NDArray[np.intp], values: Values | None, at: NDArray[np.intp] | None = None
+) -> Values:
+    """(queries, bins) the sums of values, or counts; one bin where none are told."""
+    bins = 1 if at is None else BINS
+    cell = of * bins + (0 if at is None else at)
+    sums = np.bincount(cell, values, bins * (int(of.max()) + 1))
+    return sums.astype(np.float64).reshape(-1, bins)
+
+
+def _ece_of(sums: Values) -> Values:
+    n, said, came = (sums[..., row, :] for row in range(3))
+    made: Values = np.abs(said - came).sum(axis=-1) / n.sum(axis=-1)
+    return made
+
+
+def _brier_of(sums: Values) -> Values:
+    made: Values = sums[..., 1, 0] / sums[..., 0, 0]
+    return made
 
 
 def _interval(
-    queries: int, drawn: Callable[[NDArray[np.intp]], float], seed: int
+    parts: Values, statistic: Callable[[Values], Values], seed: int
 ) -> tuple[float, float]:
-    """Bias-corrected and accelerated: a resample's calibration error is too high by its noise.
+    """Where a statistic of sums over queries lies, by percentiles.
 
-    Source: Efron, Better Bootstrap Confidence Intervals (1987).
+    The bins are those of the whole sample. A resample's calibration error is too high by its noise,
+    as the estimate itself is, so that of good probabilities the interval leans upwards.
+
+    Args:
+        parts: (queries, ...) what each query adds to the sums.
+        statistic: Of the sums.
+        seed: Of the draws.
     """
-    if queries < 2:
+    if len(parts) < 2:
         return 0.0, 1.0  # one query says nothing about the next
     stats = import_extra("scipy.stats", extra="eval")
-    options = {"n_resamples": RESAMPLES, "vectorized": False}
-    sample = (np.arange(queries),)
-    low = high = np.nan
-    if len({drawn(np.delete(sample[0], at)) for at in range(queries)}) > 1:
-        rng = np.random.default_rng(seed)
-        found = stats.bootstrap(sample, drawn, method="BCa", rng=rng, **options)
-        low, high = found.confidence_interval
-    if not (np.isfinite(low) and np.isfinite(high)):
-        rng = np.random.default_rng(seed)
-        found = stats.bootstrap(sample, drawn, method="percentile", rng=rng, **options)
-        low, high = found.confidence_interval
+
+    def drawn(at: NDArray[np.intp], axis: int) -> Values:
+        return statistic(parts[at].sum(axis=at.ndim - 1))
+
+    low, high = stats.bootstrap(
+        (np.arange(len(parts)),),
+        drawn,
+        n_resamples=RESAMPLES,
+        batch=100,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return round(float(low), 6), round(float(high), 6)
