@@ -278,6 +278,8 @@ def record_of(
 ) -> StageRecord:
     """The record of a stage that returned; `partial` when it noted `unscored` candidates."""
     unscored = int(after.notes.get("unscored", 0))
+    left = int(after.notes.get("left", 0))
+    reason = f"confident: {left} not read" if left else ""
     return StageRecord(
         name=name,
         position=position,
@@ -285,7 +287,7 @@ def record_of(
         n_in=len(before),
         n_out=len(after),
         ms=ms,
-        reason=f"deadline: {unscored} not scored" if unscored else "",
+        reason=f"deadline: {unscored} not scored" if unscored else reason,
         ids=after.ids,
         score=after.score,
         dropped=after.dropped,

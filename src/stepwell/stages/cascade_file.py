@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.calibrator import Calibrator
 from stepwell.cascade import Cascade
+from stepwell.depth import Depth
 from stepwell.errors import ConfigurationError, StepwellError
 from stepwell.refusal import nearest
 from stepwell.remote import RemoteReranker
@@ -130,7 +131,7 @@ def _value(stage: Any, name: str) -> Any:
     value = stage.given if name in MODELS else getattr(stage, name)
     if isinstance(value, RemoteReranker):
         return _remote(value)
-    if isinstance(value, Calibrator):
+    if isinstance(value, (Calibrator, Depth)):
         return value.to_dict()
     if name in INSIDE:
         return None if value is None else _table(value)
@@ -283,6 +284,8 @@ class _Reader:
             return [self.stage(each, f"stage {at}") for at, each in enumerate(value, start=1)]
         if name == "calibrator" and isinstance(value, dict):
             return _calibrator(value, where)
+        if name == "depth" and isinstance(value, dict):
+            return Depth.of(value)
         if name == "model" and isinstance(value, dict):
             return self._made(RemoteReranker, value, f"{where}, model")
         return self.stage(value, f"{where}, {name}") if name in INSIDE else value
