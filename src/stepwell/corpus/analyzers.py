@@ -91,6 +91,19 @@ class Analyzer:
         tokens = self.inner.pre_tokenize(self.prepare(well_formed(text))).tokens
         return [(token.position, token.text) for token in tokens]
 
+    def holds(self, phrase: str, text: str) -> bool:
+        """Whether the words of the phrase stand together in the text, in their order."""
+        wanted, placed = self.placed(phrase), self.placed(text)
+        if not wanted:
+            return False
+        there = set(placed)
+        (first, opening), *_ = wanted
+        starts = [place for place, term in placed if term == opening]
+        return any(
+            all((start + place - first, term) in there for place, term in wanted)
+            for start in starts
+        )
+
     def query_terms(self, text: str) -> dict[str, int]:
         """What a query asks for: each term with its count, in alphabetical order."""
         prepared = self.prepare(well_formed(text))

@@ -102,17 +102,5 @@ def _holding(phrase: str, documents: Sequence[Document | None], *, analyzer: str
     """Which documents hold the phrase, by the same terms and places as in the corpus's index."""
     from stepwell.corpus.analyzers import analyzer as named
 
-    placed = named(analyzer).placed
-    wanted = placed(phrase)
-    return [doc is not None and _runs_through(wanted, placed(doc.text)) for doc in documents]
-
-
-def _runs_through(wanted: list[tuple[int, str]], text: list[tuple[int, str]]) -> bool:
-    if not wanted:
-        return False
-    there = set(text)
-    (first, opening), *_ = wanted
-    starts = [place for place, term in text if term == opening]
-    return any(
-        all((start + place - first, term) in there for place, term in wanted) for start in starts
-    )
+    holds = named(analyzer).holds
+    return [doc is not None and holds(phrase, doc.text) for doc in documents]
