@@ -3,9 +3,9 @@
     python -m tests.bench.shadow ../shared/data/chunkeval-800 --queries 60 --gap 0.5
 
 Live is BM25 and the embedded cross-encoder, the shadow hybrid, bi-encoder and cross-encoder over
-the same corpus, with the same loaded model. Each query is asked with and without, in an order drawn by
-chance: with a pause before each ("low traffic"), and without one ("no pause"), where the machine
-works on both at once. Nothing is asserted.
+the same corpus, with the same loaded model. Each query is asked with and without, in an order drawn
+by chance: with a pause before each ("low traffic"), and without one ("no pause"), where the machine
+works on both at once; "bm25 alone" is a live cascade of one quick stage. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -33,28 +33,48 @@ def timed(cascade: sw.Cascade, query: str, shadow: sw.Shadow | None) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
-def measured(
-    live: sw.Cascade, shadow: sw.Shadow, queries: list[str], *, gap: float | None
+def apart(
+    live: sw.Cascade, shadow: sw.Shadow, queries: list[str], gap: float
 ) -> tuple[list[float], list[float]]:
-    """Live milliseconds without and with a shadow, by query."""
+    """Live milliseconds without and with a shadow, of queries with a pause before each."""
     chance = random.Random(7)
-    without, beside = [], []
+    without: list[float] = []
+    beside: list[float] = []
     for query in queries:
         pair = [(without, None), (beside, shadow)]
         chance.shuffle(pair)
         for kept, which in pair:
-            if gap is not None:
-                shadow.wait()
-                time.sleep(gap)
-            elif which is None:
-                shadow.wait()
+            shadow.wait()
+            time.sleep(gap)
             kept.append(timed(live, query, which))
     return without, beside
 
 
-def busy(live: sw.Cascade, shadow: sw.Shadow | None, queries: list[str]) -> list[float]:
-    """Live milliseconds of queries asked one right after the other."""
-    return [timed(live, query, shadow) for query in queries]
+def on_end(
+    live: sw.Cascade, shadow: sw.Shadow, queries: list[str]
+) -> tuple[list[float], list[float]]:
+    """The same of queries one right after the other, ten without and ten with by turns."""
+    without: list[float] = []
+    beside: list[float] = []
+    for at in range(0, len(queries), 10):
+        for kept, which in ((without, None), (beside, shadow)):
+            kept += [timed(live, query, which) for query in queries[at : at + 10]]
+        shadow.wait()
+    return without, beside
+
+
+def offered(live: sw.Cascade, query: str) -> float:
+    """Median microseconds that a live call spends on its shadow, which has little to do."""
+    took = []
+    with sw.Shadow(sw.Cascade([sw.TopK(1)]), limit=10) as shadow:
+        live.shadow = None
+        result = live.search(query, k=10)
+        for _ in range(2000):
+            began = time.perf_counter()
+            shadow.offer("live", result)
+            took.append((time.perf_counter() - began) * 1e6)
+            shadow.wait()
+    return statistics.median(took)
 
 
 def say(name: str, without: list[float], beside: list[float]) -> None:
@@ -68,7 +88,7 @@ def say(name: str, without: list[float], beside: list[float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--documents", type=int, default=400)
     parser.add_argument("--gap", type=float, default=0.5, help="seconds before each query")
     options = parser.parse_args()
@@ -86,15 +106,16 @@ def main() -> None:
             other.search(query)
         print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
         print(f"{options.data.name}, {len(queries)} queries; ms without, with, ratio")
+        print(f"the note that a live call takes: {offered(live, queries[0]):.1f} µs")
         print(f"{'':<12} {'median':^24}   {'p95':^24}")
+        quick = sw.Cascade([sw.BM25(corpus, k=10)])
+        with sw.Shadow(sw.Cascade([sw.BM25(corpus, k=100), sw.BiEncoder(corpus, k=50)])) as shadow:
+            say("bm25 alone", *apart(quick, shadow, queries * 5, 0.02))
         with sw.Shadow(other) as shadow:
-            say("low traffic", *measured(live, shadow, queries, gap=options.gap))
-            report = shadow.report()
+            say("low traffic", *apart(live, shadow, queries, options.gap))
         with sw.Shadow(other, limit=5) as shadow:
-            alone = busy(live, None, queries)
-            say("no pause", alone, busy(live, shadow, queries))
-            print("no pause:", dict(shadow.report().counts))
-        print(report)
+            say("no pause", *on_end(live, shadow, queries))
+            print(shadow.report())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 IDLE = 5.0
 """Seconds that a thread stays without work; while it is there it holds what it works for."""
+TICK = 0.01
+"""Seconds between two looks for work. Waking a thread would cost whoever brings the work a turn of
+the processor, or of the interpreter's lock; so nobody is woken."""
 
 
 class Line(Generic[T]):
@@ -31,7 +34,6 @@ class Line(Generic[T]):
     def __init__(self, do: Callable[[T], None], *, limit: int, threads: int) -> None:
         self._do, self._limit, self._most = do, limit, threads
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
         self._line: deque[T] = deque()
         self._threads = self._running = 0
@@ -46,7 +48,6 @@ class Line(Generic[T]):
             idle = self._threads - self._running
             if idle < len(self._line) and self._threads < self._most:
                 self._start()
-            self._arrived.notify()
         return True
 
     def state(self) -> dict[str, int]:
@@ -69,7 +70,6 @@ class Line(Generic[T]):
             self.closed = True
             forgotten = len(self._line)
             self._line.clear()
-            self._arrived.notify_all()
         self.wait(timeout)
         return forgotten
 
@@ -83,6 +83,8 @@ class Line(Generic[T]):
             raise
 
     def _work(self) -> None:
+        # First of all, so that whoever has started this thread goes on at once.
+        time.sleep(TICK)
         try:
             while self._one():
                 pass
@@ -93,16 +95,17 @@ class Line(Generic[T]):
 
     def _one(self) -> bool:
         """Do one piece; False when the thread is to end."""
-        with self._lock:
-            until = time.monotonic() + IDLE
-            while not self._line:
-                if self.closed or not self._arrived.wait(until - time.monotonic()):
-                    if self._line and not self.closed:
-                        break
+        ends = time.monotonic() + IDLE
+        while True:
+            with self._lock:
+                if self._line:
+                    piece = self._line.popleft()
+                    self._running += 1
+                    break
+                if self.closed or time.monotonic() >= ends:
                     self._threads -= 1
                     return False
-            piece = self._line.popleft()
-            self._running += 1
+            time.sleep(TICK)
         try:
             self._do(piece)
         finally:
