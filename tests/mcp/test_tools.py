@@ -70,7 +70,8 @@ async def test_a_filter_and_the_default_number(corpus: Corpus) -> None:
 async def test_nothing_found_is_no_error(corpus: Corpus) -> None:
     """An empty list, not degraded."""
     result = await ask(Cascade([BM25(corpus)]), corpus, query="zeppelin")
-    assert found(result) == {"hits": [], "degraded": False, "hint": None}
+    nothing = {"hits": [], "degraded": False, "hint": None}
+    assert found(result) == {**nothing, "empty_because": "nothing was recalled"}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ async def test_tools_describe_themselves(corpus: Corpus) -> None:
     assert arguments["k"]["default"] == 3
     assert search.input_schema["required"] == ["query"]
     assert search.output_schema is not None
-    assert set(search.output_schema["properties"]) == {"hits", "degraded", "hint"}
+    assert set(search.output_schema["properties"]) == {"hits", "degraded", "empty_because", "hint"}
     for tool in tools.values():
         assert tool.input_schema["additionalProperties"] is False
         assert tool.annotations is not None
