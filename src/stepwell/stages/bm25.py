@@ -11,12 +11,12 @@ from stepwell.candidates import Candidates, Scores, check_k
 from stepwell.documents import Document, well_formed
 from stepwell.errors import ConfigurationError
 from stepwell.meaning import Meaning
-from stepwell.stages.needs import need_corpus, need_depth, no_corpus
+from stepwell.stages.needs import need_corpus, need_depth, no_corpus, timely
 from stepwell.stages.okapi import Okapi
 from stepwell.stages.vectors import held_by
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 
 class BM25:
@@ -37,13 +37,12 @@ class BM25:
     """
 
     recall_only = False
-    computes = True
     kind: Meaning = "lexical"
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
 
     def __init__(
         self,
-        corpus: Corpus | Iterable[Document | str] | None = None,
+        corpus: Searchable | Iterable[Document | str] | None = None,
         k: int | None = 1000,
         *,
         name: str = "bm25",
@@ -52,15 +51,21 @@ class BM25:
         self.name = name
         self.k = check_k(k)
         self.backend = backend
-        self.corpus: Corpus | Okapi | None
+        self.corpus: Searchable | Okapi | None
         if backend == "rank-bm25":
-            self.corpus = Okapi.over(() if corpus is None else corpus)
+            texts = cast("Iterable[Document | str] | None", corpus)
+            self.corpus = Okapi.over(() if texts is None else texts)
         elif backend == "tantivy":
             if corpus is not None:
                 need_corpus(corpus, name, "search_text", "score_text")
-            self.corpus = cast("Corpus | None", corpus)
+            self.corpus = cast("Searchable | None", corpus)
         else:
             raise ConfigurationError(f"backend must be 'tantivy' or 'rank-bm25', not {backend!r}")
+
+    @property
+    def computes(self) -> bool:
+        """Whether its time is this machine's: a corpus may ask a server."""
+        return bool(getattr(self.corpus, "computes", True))
 
     def __repr__(self) -> str:
         return f"BM25({self.corpus!r}, k={self.k})"
@@ -74,7 +79,7 @@ class BM25:
             if query.is_blank:
                 return candidates.recalled(self.name, [], [], source=corpus)
             k = need_depth(self.k, corpus)
-            found = corpus.search_text(query.text, k, filter=query.filter)
+            found = timely(corpus, candidates).search_text(query.text, k, filter=query.filter)
             return candidates.recalled(
                 self.name, found.ids, found.scores, source=corpus, kind=self.kind
             )
@@ -88,7 +93,8 @@ class BM25:
         text = candidates.query.text
         held = held_by(self.corpus, candidates)
         if self.corpus is not None and held.any():
-            values[held] = self.corpus.score_text(text, candidates.ids[held].tolist())
+            corpus = timely(self.corpus, candidates)
+            values[held] = corpus.score_text(text, candidates.ids[held].tolist())
         brought = candidates.ids[~held].tolist()
         if brought:
             documents = candidates.source.get_many(brought)

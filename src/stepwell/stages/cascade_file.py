@@ -54,7 +54,7 @@ from stepwell.stages.probability import Probability
 from stepwell.stages.top_k import TopK
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 VERSION = 1
 TYPES: dict[str, type[Any]] = {
@@ -160,7 +160,7 @@ def _remote(scorer: RemoteReranker) -> dict[str, Any]:
 
 
 def read_cascade(
-    path: str | Path, corpus: Corpus | None = None, *, stages: Iterable[Stage] = ()
+    path: str | Path, corpus: Searchable | None = None, *, stages: Iterable[Stage] = ()
 ) -> Cascade:
     """Read a cascade file.
 
@@ -221,7 +221,7 @@ def _without_corpus(stage: Any) -> list[str]:
 class _Reader:
     """Makes stages of tables, over one corpus."""
 
-    def __init__(self, corpus: Corpus | None, own: Mapping[str, Stage]) -> None:
+    def __init__(self, corpus: Searchable | None, own: Mapping[str, Stage]) -> None:
         self._corpus, self._own = corpus, own
 
     def cascade(self, table: dict[str, Any], where: str) -> Cascade:

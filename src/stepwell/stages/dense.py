@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from stepwell.candidates import Candidates, check_k
 from stepwell.meaning import Meaning
 from stepwell.models.protocols import Vectors
-from stepwell.stages.needs import need_corpus, need_depth, no_corpus
+from stepwell.stages.needs import need_corpus, need_depth, no_corpus, timely
 from stepwell.stages.vectors import PassageVectors
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 
 class Dense:
@@ -34,7 +34,7 @@ class Dense:
     kind: Meaning = "similarity"
 
     def __init__(
-        self, corpus: Corpus | None = None, k: int | None = 1000, *, name: str = "dense"
+        self, corpus: Searchable | None = None, k: int | None = 1000, *, name: str = "dense"
     ) -> None:
         if corpus is not None:
             need_corpus(corpus, name, "search_vector", "vectors_for")
@@ -75,7 +75,7 @@ class Dense:
         if query is None:
             return candidates.recalled(self.name, [], [], source=corpus)
         k = need_depth(self.k, corpus)
-        found = corpus.search_vector(query, k, filter=candidates.query.filter)
+        found = timely(corpus, candidates).search_vector(query, k, filter=candidates.query.filter)
         return candidates.recalled(
             self.name, found.ids, found.scores, source=corpus, kind=self.kind
         )

@@ -38,7 +38,7 @@ from stepwell.threads import on_cores
 from stepwell.trace import StageRecord, record_of
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 Fusion: TypeAlias = Literal["convex", "rrf"]
 Weights: TypeAlias = "Sequence[float] | Mapping[str, float]"
@@ -72,7 +72,7 @@ class Hybrid:
 
     def __init__(
         self,
-        stages: Iterable[Stage] | Corpus | None = None,
+        stages: Iterable[Stage] | Searchable | None = None,
         k: int | None = 1000,
         *,
         weights: Weights | None = None,

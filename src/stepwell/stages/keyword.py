@@ -12,10 +12,10 @@ from stepwell.candidates import Candidates, check_k
 from stepwell.documents import Document, Query
 from stepwell.filters import Filter
 from stepwell.meaning import Meaning
-from stepwell.stages.needs import need_corpus, need_depth
+from stepwell.stages.needs import need_corpus, need_depth, timely
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 
 class Keyword:
@@ -38,7 +38,6 @@ class Keyword:
     """
 
     recall_only = False
-    computes = True
     kind: Meaning = "lexical"
     floor = 0.0  # the score of what does not match: where a hybrid's scale begins
     decides = True
@@ -46,7 +45,7 @@ class Keyword:
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Searchable,
         k: int | None = 1000,
         *,
         phrase: bool = True,
@@ -60,6 +59,11 @@ class Keyword:
         self.phrase = phrase
         self.filter = Filter.parse(filter)
 
+    @property
+    def computes(self) -> bool:
+        """Whether its time is this machine's: a corpus may ask a server."""
+        return bool(getattr(self.corpus, "computes", True))
+
     def __repr__(self) -> str:
         return f"Keyword({self.corpus!r}, k={self.k}, phrase={self.phrase})"
 
@@ -70,12 +74,13 @@ class Keyword:
     def _recall(self, candidates: Candidates) -> Candidates:
         query = self._narrowed(candidates.query)
         k = need_depth(self.k, self.corpus)
+        corpus = timely(self.corpus, candidates)
         if self.phrase and not query.is_blank:
-            found = self.corpus.search_text(query.text, k, filter=query.filter, phrase=True)
+            found = corpus.search_text(query.text, k, filter=query.filter, phrase=True)
             return candidates.recalled(
                 self.name, found.ids, found.scores, source=self.corpus, kind=self.kind
             )
-        ids = self.corpus.match(query.filter, k) if query.filter else []
+        ids = corpus.match(query.filter, k) if query.filter else []
         ones = np.ones(len(ids))
         return candidates.recalled(self.name, ids, ones, source=self.corpus, kind=self.kind)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from stepwell.candidates import Candidates
 from stepwell.errors import ConfigurationError
+
+C = TypeVar("C")
 
 
 def need_candidates(candidates: Candidates, name: str) -> None:
@@ -57,3 +59,11 @@ def no_corpus(name: str) -> ConfigurationError:
 def need_depth(k: int | None, corpus: Any) -> int:
     """How many to ask an index for; all there are for None."""
     return k if k is not None else max(len(corpus), 1)
+
+
+def timely(corpus: C, candidates: Candidates) -> C:
+    """The corpus, each call of which ends by the query's deadline if it asks a server."""
+    within = getattr(corpus, "within", None)
+    if within is None or candidates.deadline is None:
+        return corpus
+    return cast(C, within(candidates.deadline))

@@ -17,34 +17,34 @@ from stepwell.stages.hybrid import Hybrid
 from stepwell.stages.needs import need_corpus
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 RECALL = 1000
 RESCORE = 50
 READ = 100
 """Depths: recalled, re-scored and kept by the bi-encoder, read by a cross-encoder after recall."""
 
-_Make: TypeAlias = "Callable[[Corpus | None, int], list[Stage]]"
+_Make: TypeAlias = "Callable[[Searchable | None, int], list[Stage]]"
 
 
-def _bm25(corpus: Corpus | None, k: int) -> list[Stage]:
+def _bm25(corpus: Searchable | None, k: int) -> list[Stage]:
     return [BM25(corpus, max(k, RECALL))]
 
 
-def _dense(corpus: Corpus | None, k: int) -> list[Stage]:
+def _dense(corpus: Searchable | None, k: int) -> list[Stage]:
     return [Dense(corpus, max(k, RECALL))]
 
 
-def _hybrid(corpus: Corpus | None, k: int) -> list[Stage]:
+def _hybrid(corpus: Searchable | None, k: int) -> list[Stage]:
     return [Hybrid(corpus, max(k, RECALL))]
 
 
-def _two_stage(corpus: Corpus | None, k: int) -> list[Stage]:
+def _two_stage(corpus: Searchable | None, k: int) -> list[Stage]:
     read = CrossEncoder(k=k, blend=blends.CROSS_ENCODER_AFTER_HYBRID)
     return [Hybrid(corpus, max(k, READ)), read]
 
 
-def _classic(corpus: Corpus | None, k: int) -> list[Stage]:
+def _classic(corpus: Searchable | None, k: int) -> list[Stage]:
     return [
         BM25(corpus, max(k, RECALL)),
         BiEncoder(corpus, max(k, RESCORE), blend=1.0),
@@ -52,7 +52,7 @@ def _classic(corpus: Corpus | None, k: int) -> list[Stage]:
     ]
 
 
-def _three_stage(corpus: Corpus | None, k: int) -> list[Stage]:
+def _three_stage(corpus: Searchable | None, k: int) -> list[Stage]:
     return [
         Hybrid(corpus, max(k, RECALL)),
         BiEncoder(corpus, max(k, RESCORE), blend=blends.BI_ENCODER_AFTER_HYBRID),
@@ -72,7 +72,7 @@ PRESETS = tuple(_PRESETS)
 DEFAULT = "three-stage"
 
 
-def preset(name: str, corpus: Corpus | None = None, k: int = 10) -> list[Stage]:
+def preset(name: str, corpus: Searchable | None = None, k: int = 10) -> list[Stage]:
     """The stages of a named cascade.
 
     Args:
@@ -95,6 +95,6 @@ def preset(name: str, corpus: Corpus | None = None, k: int = 10) -> list[Stage]:
     return _PRESETS[name](corpus, k)
 
 
-def default_stages(corpus: Corpus | None = None, *, k: int = 10) -> list[Stage]:
+def default_stages(corpus: Searchable | None = None, *, k: int = 10) -> list[Stage]:
     """The stages of the recommended cascade, "three-stage"; see `preset`."""
     return preset(DEFAULT, corpus, k)

@@ -15,10 +15,11 @@ from stepwell.models.checks import checked_vectors
 from stepwell.models.loading import EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder, Kind, Vectors
 from stepwell.stages.cache import ContentCache
+from stepwell.stages.needs import timely
 from stepwell.stopping import Stop, late, stop_at
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
 
 CACHE_BYTES = 128 * 2**20
 
@@ -34,7 +35,7 @@ class VectorStore(Protocol):
         """(n, d) float32 unit rows; NaN where the store has no vector, or cannot give it."""
 
 
-Stored: TypeAlias = "Corpus | VectorStore"
+Stored: TypeAlias = "Searchable | VectorStore"
 
 
 def matched(
@@ -139,10 +140,12 @@ def _read(stored: Stored, candidates: Candidates, rows: Vectors) -> None:
     held = held_by(stored, candidates)
     held |= _same(stored, candidates, np.flatnonzero(~held))
     if held.any():
-        rows[held] = stored.vectors_for(candidates.ids[held].tolist())
+        rows[held] = timely(stored, candidates).vectors_for(candidates.ids[held].tolist())
 
 
-def _same(corpus: Corpus, candidates: Candidates, others: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _same(
+    corpus: Searchable, candidates: Candidates, others: NDArray[np.intp]
+) -> NDArray[np.bool_]:
     """(n,) which of the candidates from elsewhere the corpus holds too, with the same text."""
     same = np.zeros(len(candidates), dtype=bool)
     ids = candidates.ids[others].tolist()
