@@ -294,6 +294,18 @@ def test_an_empty_answer_is_a_page_too(corpus: sw.Corpus, opened: Opened) -> Non
     assert "0 answers" in page.inner_text("#state")
 
 
+def test_an_answer_that_is_empty_on_purpose_says_why(opened: Opened) -> None:
+    """Where no document is relevant enough, the page tells the reason that the result tells."""
+    read = sw.CrossEncoder(lambda query, texts: [0.1] * len(texts), blend=1.0)
+    result = sw.Cascade([read, sw.MinScore(0.5)]).rank("logs", ["a cat", "a dog"])
+    assert result.empty_because
+    page = opened(result.to_html())
+    assert f"Nothing is answered: {result.empty_because}." in page.inner_text("#state")
+    page.fill("#id", "1")
+    page.press("#id", "Enter")
+    assert page.inner_text("#told").rstrip(".") == str(result.trace.why("1"))
+
+
 def test_a_notebook_gets_the_page_in_a_frame(result: sw.Result, opened: Opened) -> None:
     """`_repr_html_` is a frame that holds the whole page."""
     frame = opened(result._repr_html_()).frame_locator("iframe")

@@ -127,6 +127,7 @@ function showState() {
   $("asked").textContent = view.query || "(the question is not in this file)";
   const allowed = view.deadline_ms === null ? "" : ` of ${number(view.deadline_ms)} ms allowed`;
   $("state").replaceChildren(`${plural(view.answered.length, "answer")} in ${number(view.ms)} ms${allowed}. `);
+  if (view.empty_because) $("state").append(`Nothing is answered: ${view.empty_because}. `);
   if (view.degraded) $("state").append(make("span", { class: "bad" }, "Degraded: a stage failed, was skipped or ran out of time."));
 }
 

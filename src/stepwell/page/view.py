@@ -68,6 +68,7 @@ def view_of(trace: Trace, *, query: str = "", documents: Sequence[Document] = ()
         "ms": trace.ms,
         "deadline_ms": trace.deadline_ms,
         "degraded": trace.degraded,
+        "empty_because": trace.empty_because or None,
         "stages": stages,
         "answered": answered,
         "rejected": {

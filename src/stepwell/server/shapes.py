@@ -248,7 +248,7 @@ class Explained(BaseModel):
     ms: float
     deadline_ms: float | None
     degraded: bool
-    empty_because: str = Field(description="Why there is no answer; empty where there is one.")
+    empty_because: str | None = Field(description="Why nothing is answered; null where it is.")
 
 
 class Health(BaseModel):
