@@ -27,11 +27,13 @@ from stepwell import (
     LateInteraction,
     MinScore,
     Parents,
+    Probability,
     Stage,
     TopK,
     stage,
     stages,
 )
+from stepwell.calibrator import Calibrator, Platt
 from stepwell.documents import well_formed
 from stepwell.testing import CHECKS, WordEncoder, WordScorer, check_stage, sample_documents
 
@@ -59,6 +61,10 @@ MAKERS: dict[str, Make] = {
     "TopK": lambda corpus: TopK(3),
     "MinScore": lambda corpus: MinScore(0.0),
     "MinScore of a stage": lambda corpus: MinScore(0.5, of="given"),
+    "Probability": lambda corpus: Probability(Calibrator(Platt(2.0, -1.0), stage="given")),
+    "Probability cut": lambda corpus: Probability(
+        Calibrator(Platt(2.0, -1.0), stage="given"), at_least=0.5
+    ),
     "Dedupe": lambda corpus: Dedupe(),
     "Dedupe near": lambda corpus: Dedupe(near=0.5),
     "MMR": MMR,
