@@ -1,5 +1,5 @@
 """The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`, `tune`,
-`calibrate`, `demo`, `finetune`.
+`calibrate`, `depth`, `demo`, `finetune`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -18,6 +18,7 @@ import stepwell
 from stepwell.cli.calibrate import calibrate_cascade
 from stepwell.cli.compare import compare_systems
 from stepwell.cli.demo import demo
+from stepwell.cli.depth import depth
 from stepwell.cli.evaluate import evaluate
 from stepwell.cli.finetune import finetune
 from stepwell.cli.index import index
@@ -43,6 +44,7 @@ app.command(name="eval")(evaluate)
 app.command(name="compare")(compare_systems)
 app.command()(tune)
 app.command(name="calibrate")(calibrate_cascade)
+app.command()(depth)
 app.command()(demo)
 app.command()(finetune)
 

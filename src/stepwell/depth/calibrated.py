@@ -115,7 +115,7 @@ class Depth:
         return {"version": VERSION, **plain}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Depth:
+    def of(cls, plain: Any) -> Depth:
         """Read what `to_dict` made.
 
         Raises:

@@ -41,9 +41,10 @@ def check_enough(queries: int, error_rate: float, confidence: float) -> None:
     if queries < needed:
         best = -math.expm1(math.log1p(-confidence) / queries) if queries else 1.0
         raise InputError(
-            f"{queries} queries cannot promise an error rate of {error_rate:g} with confidence "
-            f"{confidence:g}: that takes {needed} at least, and some more to be of use; the best "
-            f"that {queries} can promise is {best:.3f}"
+            f"{queries} queries to test on cannot promise an error rate of {error_rate:g} with "
+            f"confidence {confidence:g}: that takes {needed} at least, and some more to be of use; "
+            f"the best that {queries} can promise is {best:.3f} (a third of the queries, 64 at "
+            "most, is learnt from and not tested on)"
         )
 
 

@@ -2,6 +2,7 @@
 
 from stepwell.tune.anatomy import Anatomy, build, take_apart
 from stepwell.tune.choosing import Choice, HeldOut, Tuned, tune
+from stepwell.tune.depth import calibrate_depth, with_depth
 from stepwell.tune.grid import grid, sampled
 from stepwell.tune.recording import Ranking, Recording, record
 from stepwell.tune.setting import Setting, Step
@@ -18,10 +19,12 @@ __all__ = [
     "Tuned",
     "Verified",
     "build",
+    "calibrate_depth",
     "grid",
     "record",
     "sampled",
     "take_apart",
     "tune",
     "verify",
+    "with_depth",
 ]

@@ -83,10 +83,10 @@ def calibrate_depth(
         StageError: A stage failed.
         MissingExtraError: The extra ``eval`` is missing.
     """
+    at, stage = _reader(cascade)
+    before, k = cascade.stages[:at], _k(stage)
     asked = distinct(queries)
     check_enough(len(asked) - _tails(len(asked)), error_rate, confidence)
-    at, stage = _reader(cascade)
-    before = cascade.stages[:at]
     whole, curves = _full(stage, most, pairs), []
     for done, query in enumerate(asked, start=1):
         curve = _curve(before, whole, query)
@@ -96,7 +96,7 @@ def calibrate_depth(
             progress(done, len(asked))
     return fit_depth(
         curves,
-        k=_k(stage),
+        k=k,
         blend=stage.blend,
         error_rate=error_rate,
         confidence=confidence,
@@ -152,7 +152,10 @@ def fit_depth(
     check_enough(len(tested), error_rate, confidence)
     table = np.full((count, most), np.nan, dtype=np.float16)
     for row, curve in zip(table, tails):
-        row[: len(curve.values)] = curve.values[:most]
+        # In standard deviations: only the shape counts, and any reranker's fits into 16 bits.
+        spread = curve.values.std()
+        away = (curve.values - curve.values.mean()) / (spread if spread > 0 else 1.0)
+        row[: len(away)] = away[:most]
     looks = range(k, most, step)
     trials = [
         Trial.of(curve, Completions(table), looks, k=k, blend=blend, tolerance=tolerance)
