@@ -18,6 +18,8 @@ def run() -> None:
     search = sw.Cascade([sw.Hybrid([Recall("one"), Recall("two")]), late], name="search")
     search.search("q", deadline=30)
     search.search("q", deadline=1e-9)
+    deep = Score(RISING, read=2, left=4, audited=1, changed=1, alarm=1)
+    sw.Cascade([Recall(), deep], name="search").search("q")
     whole = sw.Cascade([Recall(), Score(RISING)], name="search")
     whole.search_many(["q", "r"])
     sw.Cascade([Recall(documents=[])], name="search").search("nothing is found")

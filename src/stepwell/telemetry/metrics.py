@@ -25,6 +25,7 @@ HISTOGRAMS = {
     "stage.duration": ("s", SECONDS, "One stage at one query; of a batch, the query's share."),
     "stage.candidates.in": ("{candidate}", CANDIDATES, "Candidates that a stage was given."),
     "stage.candidates.out": ("{candidate}", CANDIDATES, "Candidates that a stage returned."),
+    "stage.read": ("{candidate}", CANDIDATES, "Candidates that a calibrated depth read."),
     "signal.overlap": ("1", SHARES, "Rank-biased overlap of a stage's order with the one before."),
     "signal.recall_rank": ("{rank}", RANKS, "Rank of a hit in the first recall."),
     "signal.margin": ("1", SHARES, "Lead of the best over the second, in parts of the range."),
@@ -36,6 +37,10 @@ COUNTERS = {
         "{query}",
         "Queries at which a stage failed, was skipped or cut short.",
     ),
+    "stage.left": ("{candidate}", "Candidates that a calibrated depth left unread."),
+    "stage.audited": ("{query}", "Queries read to the end to see whether a depth still holds."),
+    "stage.changed": ("{query}", "Of those, queries at which stopping would have been an error."),
+    "stage.alarm": ("{alarm}", "Times that a calibrated depth was seen to hold no longer."),
     "stage.unscored": ("{candidate}", "Candidates left unscored at the deadline."),
     "stage.truncated": ("{passage}", "Passages of which a model did not read all."),
     "stage.retries": ("{retry}", "Further tries of a guarded stage."),
@@ -111,7 +116,9 @@ class Instruments:
             self._histograms["stage.duration"].record(record.ms / 1e3, told)
             self._histograms["stage.candidates.in"].record(record.n_in, at)
             self._histograms["stage.candidates.out"].record(record.n_out, at)
-            for note in ("truncated", "unscored"):
+            if "read" in record.notes:
+                self._histograms["stage.read"].record(int(record.notes["read"]), at)
+            for note in ("truncated", "unscored", "left", "audited", "changed", "alarm"):
                 if record.notes.get(note):
                     self._counters[f"stage.{note}"].add(int(record.notes[note]), at)
 
