@@ -32,6 +32,7 @@ from stepwell.errors import (
     StageError,
 )
 from stepwell.filters import Filter
+from stepwell.moment import one_moment
 from stepwell.result import Result
 from stepwell.stage import Follows, Recalls, Stage
 from stepwell.threads import on_cores
@@ -171,7 +172,7 @@ class Cascade:
             StageError: A stage failed whose policy is to raise.
         """
         ask = Ask.of(query, k, filter, deadline)
-        with watcher().searching(self.name, (ask,)) as seen:
+        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
             result = seen(ask.answer(*drive(self._walk(ask.start()))))
         return self._shadowed(result)
 
@@ -185,7 +186,7 @@ class Cascade:
     ) -> Result:
         """`search` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
-        with watcher().searching(self.name, (ask,)) as seen:
+        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
             # When many ask at once, all have asked before the first one's work begins to compete.
             await asyncio.sleep(0)
             end = await drive_async(self._walk(ask.start()))
@@ -219,7 +220,7 @@ class Cascade:
         several(queries, "queries")
         asks = [Ask.attempt(query, k, filter, deadline) for query in queries]
         good = [ask for ask in asks if isinstance(ask, Ask)]
-        with watcher().searching(self.name, good) as seen:
+        with one_moment(), watcher().searching(self.name, good) as seen:
             ends = iter(drive_many([self._walk(ask.start()) for ask in good]))
             answers = [
                 seen(ask.finish(next(ends))) if isinstance(ask, Ask) else ask for ask in asks
@@ -266,7 +267,7 @@ class Cascade:
         """
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = ask.bring(documents, scores)
-        with watcher().searching(self.name, (ask,)) as seen:
+        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
             result = seen(ask.answer(*drive(self._walk(brought)), rejected=excluded))
         return self._shadowed(result, brought)
 
@@ -283,7 +284,7 @@ class Cascade:
         """`rank` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = await asyncio.to_thread(ask.bring, documents, scores)
-        with watcher().searching(self.name, (ask,)) as seen:
+        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
             end = await drive_async(self._walk(brought))
             result = await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
         return self._shadowed(result, brought)

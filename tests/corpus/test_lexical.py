@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepwell import ConfigurationError, Corpus, Document
-from stepwell.corpus import lexical
+from stepwell.corpus import terms
 from stepwell.corpus.analyzers import NAMES, analyzer
 from stepwell.corpus.lexical import score_texts
 
@@ -89,7 +89,7 @@ def test_ties_go_to_the_earlier_document() -> None:
 def test_a_filter_changes_no_score_and_no_order(data: st.DataObject) -> None:
     """A filtered search is the unfiltered one without what is filtered out, by either way."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lexical, "_FEW", data.draw(st.sampled_from([0, 20, 4096]), label="few"))
+        patch.setattr(terms, "_FEW", data.draw(st.sampled_from([0, 20, 4096]), label="few"))
         corpus = _SHARED
         low = data.draw(st.integers(0, 400))
         high = data.draw(st.integers(low, 400))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from stepwell.candidates import check_k
 from stepwell.corpus import reading
-from stepwell.corpus.lexical import Scores
+from stepwell.corpus.fetching import documents_by_id, documents_by_row, ids_by_row, rows_by_id
+from stepwell.corpus.matching import every_row, matching_rows
 from stepwell.corpus.opening import Options
 from stepwell.corpus.reading import Found
+from stepwell.corpus.record import Rows, fact
+from stepwell.corpus.snapshot import Snapshot
 from stepwell.corpus.store import Store
+from stepwell.corpus.terms import Scores
 from stepwell.corpus.verifying import Report, verify
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
 from stepwell.filters import Filter
 from stepwell.models.protocols import Encoder, Vectors
+from stepwell.moment import one_moment, present
 
 FilterSpec = Mapping[str, Any] | Filter | None
+
+_PART = 512
 
 
 class Answers:
@@ -49,7 +58,7 @@ class Answers:
 
     def verify(self) -> Report:
         """Compare the record with every index, reading all of them."""
-        return self._store.settled(lambda state: verify(self._store, state))
+        return verify(self._store)
 
     # -- documents -------------------------------------------------------------------------
 
@@ -59,14 +68,18 @@ class Answers:
 
     def get_many(self, ids: Sequence[str], /) -> list[Document | None]:
         """The documents with these ids, in this order; None where there is none."""
-        return self._store.record.get_many(ids)
+        with self._record() as connection:
+            return documents_by_id(connection, ids)
 
     def documents(self, filter: FilterSpec = None) -> Iterator[Document]:
         """All documents, in the order they were written, or those that a filter matches."""
         parsed = Filter.parse(filter)
-        rows = self._store.settled(lambda state: reading.rows(self._store, state, parsed))
-        for start in range(0, len(rows), 512):
-            yield from self._store.record.documents_at(rows[start : start + 512].tolist())
+        if present() is None:
+            with self._store.record.held() as connection:
+                yield from _documents(lambda: nullcontext(connection), parsed)
+            return
+        with self._snapshot() as snapshot:
+            yield from _documents(snapshot.reading, parsed)
 
     def match(self, filter: FilterSpec, k: int | None = None) -> list[str]:
         """The ids of documents whose metadata matches, in the order they were written.
@@ -75,13 +88,17 @@ class Answers:
             InputError: The filter is unknown or k below 1.
         """
         parsed, limit = Filter.parse(filter), check_k(k, error=InputError)
-        return self._store.settled(lambda state: reading.matched(self._store, state, parsed, limit))
+        with self._record() as connection:
+            found = ids_by_row(connection, _rows(connection, parsed)[:limit].tolist())
+        return [id for id in found if id is not None]
 
     def __len__(self) -> int:
-        return self._store.state().count
+        with self._record() as connection:
+            return int(fact(connection, "count"))
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and bool(self._store.record.rows_of([id])[0] >= 0)
+        with self._record() as connection:
+            return isinstance(id, str) and id in rows_by_id(connection, [id])
 
     def __iter__(self) -> Iterator[Document]:
         return self.documents()
@@ -104,13 +121,13 @@ class Answers:
         """
         limit = check_k(k, error=InputError) or 1
         parsed = Filter.parse(filter)
-        return self._store.settled(
-            lambda state: reading.by_text(self._store, state, text, limit, parsed, phrase=phrase)
-        )
+        with self._snapshot() as snapshot:
+            return reading.by_text(snapshot, text, limit, parsed, phrase=phrase)
 
     def score_text(self, text: str, ids: Sequence[str]) -> Scores:
         """(n,) float64 BM25 of these documents; 0 where no term of the text occurs."""
-        return self._store.settled(lambda state: reading.text_scores(self._store, state, text, ids))
+        with self._snapshot() as snapshot:
+            return reading.text_scores(snapshot, text, ids)
 
     def search_vector(self, vector: ArrayLike, k: int, *, filter: FilterSpec = None) -> Found:
         """The documents nearest to a vector, by cosine. Ties go to the earlier one.
@@ -127,9 +144,8 @@ class Answers:
         limit = check_k(k, error=InputError) or 1
         parsed = Filter.parse(filter)
         query = self._checked_vector(vector)
-        return self._store.settled(
-            lambda state: reading.by_vector(self._store, state, query, limit, parsed)
-        )
+        with self._snapshot() as snapshot:
+            return reading.by_vector(snapshot, query, limit, parsed)
 
     def vectors_of(self, ids: Sequence[str]) -> Vectors:
         """(n, d) float32 stored vectors; a row of NaN where there is none.
@@ -138,7 +154,42 @@ class Answers:
             CorpusError: The corpus has no vectors.
         """
         self._dimension()
-        return self._store.settled(lambda state: reading.stored(self._store, state, ids))
+        with self._snapshot() as snapshot:
+            return reading.stored(snapshot, ids)
+
+    # -- moments ---------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is asked of the corpus inside is answered from its present state.
+
+        A search by a cascade does this by itself. What is written inside, here or by anyone,
+        shows when it is over; while it lasts the log of the record grows with what is written.
+        """
+        with one_moment() as moment:
+            moment.of(self._store, self._store.pin)
+            yield
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Snapshot]:
+        moment = present()
+        kept = moment.of(self._store, self._store.pin) if moment is not None else None
+        snapshot = kept or self._store.pin()
+        try:
+            yield snapshot
+        finally:
+            if kept is None:
+                snapshot.close()
+
+    @contextmanager
+    def _record(self) -> Iterator[sqlite3.Connection]:
+        """The record alone, which needs no index to be looked at."""
+        if present() is None:
+            with self._store.record.held() as connection:
+                yield connection
+            return
+        with self._snapshot() as snapshot, snapshot.reading() as connection:
+            yield connection
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -177,3 +228,20 @@ class Answers:
                 "it some with corpus.reencode('embedded'), or with any other encoder"
             )
         return self._store.file(space).dimension
+
+
+def _rows(connection: sqlite3.Connection, filter: Filter | None) -> Rows:
+    """The rows that a filter matches, ascending; all when there is none."""
+    return every_row(connection) if filter is None else matching_rows(connection, filter)
+
+
+def _documents(
+    reading: Callable[[], AbstractContextManager[sqlite3.Connection]], filter: Filter | None
+) -> Iterator[Document]:
+    with reading() as connection:
+        rows = _rows(connection, filter)
+    for start in range(0, len(rows), _PART):
+        # Not read from while the caller has the turn.
+        with reading() as connection:
+            part = documents_by_row(connection, rows[start : start + _PART].tolist())
+        yield from part

@@ -225,19 +225,23 @@ class Corpus(Answers):
         Raises:
             CorpusError: The corpus has no vectors.
         """
-        vectors = self.vectors_of(ids)
-        lacking = np.flatnonzero(np.isnan(vectors[:, :1]).any(axis=1))
-        documents = self.get_many([ids[at] for at in lacking.tolist()])
-        texts = {
-            content_hash(document.text): Text(document.id, document.text)
-            for document in documents
-            if document is not None
-        }
+        with self.snapshot():
+            vectors = self.vectors_of(ids)
+            lacking = np.flatnonzero(np.isnan(vectors[:, :1]).any(axis=1)).tolist()
+            documents = self.get_many([ids[at] for at in lacking])
+        texts: dict[bytes, Text] = {}
+        places: dict[int, bytes] = {}
+        for at, document in zip(lacking, documents):
+            if document is not None:
+                places[at] = content_hash(document.text)
+                texts[places[at]] = Text(document.id, document.text)
         if not texts or self.encoder is None or self._store.read_only:
             return vectors
         with self._session() as writer:
-            writer.place(texts)
-        return self.vectors_of(ids)
+            made = writer.place(texts)
+        for at, hash in places.items():
+            vectors[at] = made[hash]
+        return vectors
 
     def _put(
         self,

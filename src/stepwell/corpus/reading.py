@@ -1,4 +1,4 @@
-"""What readers ask: ids and scores, from one state of the record."""
+"""What readers ask: ids and scores, from one snapshot."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.corpus.chroma import ChromaIndex
-from stepwell.corpus.lexical import Scores
-from stepwell.corpus.matching import every_row
 from stepwell.corpus.record import Rows
-from stepwell.corpus.store import Places, State, Store
+from stepwell.corpus.snapshot import Places, Snapshot
+from stepwell.corpus.terms import Scores
 from stepwell.corpus.vectors import search_exact
 from stepwell.filters import Filter
 from stepwell.models.protocols import Vectors
@@ -37,17 +36,15 @@ class Found:
         return len(self.ids)
 
 
-def by_text(
-    store: Store, state: State, text: str, k: int, filter: Filter | None, *, phrase: bool
-) -> Found:
+def by_text(snapshot: Snapshot, text: str, k: int, filter: Filter | None, *, phrase: bool) -> Found:
     """The best k documents by BM25."""
-    lexical = store.lexical(state)
-    query = lexical.query(text, phrase=phrase)
-    allowed = store.allowed(state, filter)
+    terms = snapshot.terms
+    query = terms.query(text, phrase=phrase)
+    allowed = snapshot.allowed(filter)
     limit = k
     while query is not None:
-        rows, scores = lexical.search(query, limit, allowed=allowed)
-        found = _named(store, state, rows, scores)
+        rows, scores = terms.search(query, limit, allowed=allowed)
+        found = _named(snapshot, rows, scores)
         # Rows that were replaced a moment ago may still be found; their places are refilled.
         if len(found) >= k or len(rows) < limit:
             return Found(found.ids[:k], found.scores[:k])
@@ -55,16 +52,16 @@ def by_text(
     return Found([], np.empty(0))
 
 
-def text_scores(store: Store, state: State, text: str, ids: Sequence[str]) -> Scores:
+def text_scores(snapshot: Snapshot, text: str, ids: Sequence[str]) -> Scores:
     """(n,) BM25 of these documents, 0 where no term occurs."""
-    lexical = store.lexical(state)
-    query = lexical.query(text)
-    rows = store.rows_of(state, ids)
+    terms = snapshot.terms
+    query = terms.query(text)
+    rows = snapshot.rows_of(ids)
     known = np.unique(rows[rows >= 0])
     scores = np.zeros(len(ids))
     if query is None or not len(known):
         return scores
-    found, values = lexical.score(query, known)
+    found, values = terms.score(query, known)
     if len(found):
         order = np.argsort(found)
         at = np.minimum(np.searchsorted(found, rows, sorter=order), len(found) - 1)
@@ -74,58 +71,50 @@ def text_scores(store: Store, state: State, text: str, ids: Sequence[str]) -> Sc
 
 
 def by_vector(
-    store: Store, state: State, query: NDArray[np.float32], k: int, filter: Filter | None
+    snapshot: Snapshot, query: NDArray[np.float32], k: int, filter: Filter | None
 ) -> Found:
     """The nearest k documents by cosine."""
-    places = store.places(state)
-    allowed = store.allowed(state, filter)
+    places = snapshot.places()
+    allowed = snapshot.allowed(filter)
     among = places if allowed is None else places.among(allowed)
-    index = store.index(state)
+    index = snapshot.index()
     if index is not None and len(among.rows) > max(_FEW, k):
-        near = _near(index, query, places, among, k)
+        near = _near(index, query, snapshot, among, k)
         # Too few only when the filter hides what is near: then all that it allows are scored.
         among = near if len(near.rows) >= k else among
     at, scores = search_exact(among.matrix, query, among.slots, k)
-    return _named(store, state, among.rows[at], scores)
+    return _named(snapshot, among.rows[at], scores)
 
 
-def stored(store: Store, state: State, ids: Sequence[str]) -> Vectors:
+def stored(snapshot: Snapshot, ids: Sequence[str]) -> Vectors:
     """(n, d) float32 vectors, NaN where there is none."""
-    places = store.places(state)
-    slots = places.slots_of(store.rows_of(state, ids))
+    places = snapshot.places()
+    slots = places.slots_of(snapshot.rows_of(ids))
     vectors = np.full((len(ids), places.matrix.shape[1]), np.nan, np.float32)
     there = slots >= 0
     vectors[there] = places.matrix[slots[there]]
     return vectors
 
 
-def matched(store: Store, state: State, filter: Filter | None, k: int | None) -> list[str]:
-    """The ids of the first k documents that a filter matches, in the order of their rows."""
-    found = rows(store, state, filter)[:k]
-    return [id for id in store.ids_of(state, found) if id is not None]
-
-
-def rows(store: Store, state: State, filter: Filter | None) -> Rows:
-    """The rows that a filter matches, ascending; all when there is none."""
-    allowed = store.allowed(state, filter)
-    if allowed is not None:
-        return allowed
-    with store.record.reading() as connection:
-        return every_row(connection)
-
-
 def _near(
-    index: ChromaIndex, query: NDArray[np.float32], places: Places, among: Places, k: int
+    index: ChromaIndex,
+    query: NDArray[np.float32],
+    snapshot: Snapshot,
+    among: Places,
+    k: int,
 ) -> Places:
-    """What Chroma finds near, and what was added since it was opened here."""
-    wide = k * -(-len(places.rows) // len(among.rows))
-    later = places.rows[places.rows > index.seen]
-    return among.among(np.union1d(index.near(query, wide), later))
+    """What Chroma finds near, and what it may not know of: added or deleted since it was opened."""
+    rows = snapshot.places().rows
+    wide = k * -(-len(rows) // len(among.rows))
+    near = index.near(query, wide)
+    # Asked for after Chroma has answered: it forgets a row only after the record has.
+    unknown = np.union1d(rows[rows > index.seen], snapshot.gone())
+    return among.among(np.union1d(near, unknown))
 
 
-def _named(store: Store, state: State, rows: Rows, scores: Scores) -> Found:
+def _named(snapshot: Snapshot, rows: Rows, scores: Scores) -> Found:
     """Ids and scores of those rows that the record still holds."""
-    ids = store.ids_of(state, rows)
+    ids = snapshot.ids_of(rows)
     held = [id for id in ids if id is not None]
     if len(held) < len(ids):
         scores = scores[np.array([id is not None for id in ids], np.bool_)]

@@ -82,7 +82,7 @@ def compact(store: Store) -> None:
 def _copied(store: Store) -> int:
     """A space with the vectors in use, in the order of their documents."""
     state = store.state()
-    places = store.places(state)
+    places = store.places(state.space)
     with store.record.reading() as connection:
         name, dimension = store.encoder_of(state.space)
         used = dict(
@@ -152,7 +152,7 @@ def _filled(store: Store, space: int) -> str:
     """The token of a new collection with every vector of a space in it."""
     token = token_hex(6)
     index = store.chroma(token)
-    places = store.load_places(space)
+    places = store.places(space)
     for start in range(0, len(places.rows), _PART):
         part = slice(start, start + _PART)
         index.add(places.rows[part].tolist(), places.matrix[places.slots[part]])

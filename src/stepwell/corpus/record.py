@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.documents import Document
 from stepwell.errors import CorpusError
 
 FORMAT = 1
@@ -79,6 +77,41 @@ class Record:
         finally:
             if connection is not None:
                 self._give(connection)
+
+    def hold(self) -> sqlite3.Connection:
+        """A connection that sees the present state, whatever is written, until it is released.
+
+        Raises:
+            CorpusError: As in `reading`.
+        """
+        connection = None
+        try:
+            connection = self._take()
+            connection.execute("BEGIN")
+            # The state is that of the first reading, not of the beginning.
+            connection.execute("SELECT 1 FROM meta").fetchone()
+        except sqlite3.DatabaseError as error:
+            if connection is not None:
+                connection.close()
+            raise _explained(error, self.path) from error
+        return connection
+
+    def release(self, connection: sqlite3.Connection) -> None:
+        """Take back what was held."""
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+        self._give(connection)
+
+    @contextmanager
+    def held(self) -> Iterator[sqlite3.Connection]:
+        """`hold` and `release`."""
+        connection = self.hold()
+        try:
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise _explained(error, self.path) from error
+        finally:
+            self.release(connection)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -181,50 +214,6 @@ class Record:
         with self.reading() as connection:
             return fact(connection, key)
 
-    # -- documents -------------------------------------------------------------------------
-
-    def get_many(self, ids: Sequence[str]) -> list[Document | None]:
-        """The documents with these ids, in order; None where there is none."""
-        found: dict[str, Document] = {}
-        with self.reading() as connection:
-            for part in _parts(_possible(ids)):
-                for id, metadata, text in connection.execute(
-                    "SELECT id, metadata, text FROM documents JOIN contents USING (row) "
-                    f"WHERE id IN ({_marks(part)})",
-                    part,
-                ):
-                    found[id] = Document(id, text, json.loads(metadata))
-        return [found.get(id) for id in ids]
-
-    def documents_at(self, rows: Sequence[int]) -> list[Document]:
-        """The documents at these rows, ascending; without those that are gone."""
-        with self.reading() as connection:
-            found = connection.execute(
-                "SELECT id, metadata, text FROM documents JOIN contents USING (row) "
-                f"WHERE row IN ({_marks(rows)}) ORDER BY row",
-                rows,
-            ).fetchall()
-        return [Document(id, text, json.loads(metadata)) for id, metadata, text in found]
-
-    def rows_of(self, ids: Sequence[str]) -> Rows:
-        """(n,) int64 rows of these ids; -1 where there is none."""
-        with self.reading() as connection:
-            known = rows_by_id(connection, ids)
-        return np.fromiter((known.get(id, -1) for id in ids), np.int64, len(ids))
-
-    def ids_of(self, rows: Iterable[int]) -> list[str | None]:
-        """The ids of these rows, in order; None for a row that was replaced or deleted."""
-        wanted = list(rows)
-        found: dict[int, str] = {}
-        with self.reading() as connection:
-            for part in _parts(wanted):
-                found.update(
-                    connection.execute(
-                        f"SELECT row, id FROM documents WHERE row IN ({_marks(part)})", part
-                    )
-                )
-        return [found.get(row) for row in wanted]
-
 
 def fact(connection: sqlite3.Connection, key: str) -> Any:
     """One fact that the corpus keeps about itself; None when it was never kept."""
@@ -235,38 +224,6 @@ def fact(connection: sqlite3.Connection, key: str) -> Any:
 def keep(connection: sqlite3.Connection, **facts: Any) -> None:
     """Keep facts about the corpus."""
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
-
-
-def rows_by_id(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """The rows of those ids that the record holds."""
-    found: dict[str, int] = {}
-    for part in _parts(_possible(ids)):
-        found.update(
-            connection.execute(f"SELECT id, row FROM documents WHERE id IN ({_marks(part)})", part)
-        )
-    return found
-
-
-def _possible(ids: Sequence[Any]) -> list[str]:
-    """Those ids that a document can have: SQLite takes no lone surrogate."""
-    return [id for id in ids if isinstance(id, str) and (id.isascii() or _encodes(id))]
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), 1000):
-        yield values[start : start + 1000]
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))
 
 
 def _explained(error: sqlite3.DatabaseError, path: Path) -> CorpusError:

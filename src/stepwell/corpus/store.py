@@ -1,13 +1,14 @@
-"""What readers share: the record and, for each state of it, the indexes that show that state."""
+"""A corpus' folder, opened: the record, the indexes, and snapshots of all of them together."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,69 +16,20 @@ from numpy.typing import NDArray
 from stepwell.corpus.analyzers import analyzer
 from stepwell.corpus.chroma import ChromaIndex
 from stepwell.corpus.lexical import Lexical
-from stepwell.corpus.matching import matching_rows
+from stepwell.corpus.matching import every_row
 from stepwell.corpus.record import Record, Rows
-from stepwell.corpus.vectors import Slots, VectorFile
+from stepwell.corpus.snapshot import Places, Snapshot, State, read_places
+from stepwell.corpus.terms import Terms
+from stepwell.corpus.vectors import VectorFile
+from stepwell.errors import CorpusError
 from stepwell.filters import Filter
 
 _FILTERS = 32  # filters whose rows are remembered
-_TRIES = 8
 _RECALLED = 100_000  # ids whose rows are remembered
 
-T = TypeVar("T")
+_PATIENCE = 30.0  # seconds in which a state must last for as long as it takes to look at it
 
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where the record stands; a change of it, by any process, changes `version`.
-
-    Attributes:
-        version: Counts every change.
-        epoch: Counts the changes that did more than append.
-        count: Documents held.
-        lexical: Name of the folder of the term index.
-        space: Number of the encoder's vectors; 0 for none.
-        chroma: Token of the Chroma collection that holds them too; empty for none.
-    """
-
-    version: int
-    epoch: int
-    count: int
-    lexical: str
-    space: int
-    chroma: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Places:
-    """Which documents have vectors, and where.
-
-    Attributes:
-        rows: (n,) int64 ascending.
-        slots: (n,) int64, the slot of each in the matrix.
-        matrix: (m, d) float16, mapped from the file.
-    """
-
-    rows: Rows
-    slots: Slots
-    matrix: NDArray[np.float16]
-
-    def slots_of(self, rows: Rows) -> Slots:
-        """(len(rows),) the slot of each row; -1 where it has none."""
-        if not len(self.rows):
-            return np.full(len(rows), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[at] == rows, self.slots[at], -1)
-
-    def among(self, allowed: Rows) -> Places:
-        """Only those of the (ascending) rows."""
-        at = np.searchsorted(allowed, self.rows)
-        keep = (
-            allowed[np.minimum(at, len(allowed) - 1)] == self.rows
-            if len(allowed)
-            else np.zeros(len(self.rows), np.bool_)
-        )
-        return Places(self.rows[keep], self.slots[keep], self.matrix)
+Looked: TypeAlias = tuple[Terms, NDArray[np.float16]]
 
 
 class Store:
@@ -99,6 +51,7 @@ class Store:
         self._places: tuple[State, Places] | None = None
         self._file: tuple[int, VectorFile] | None = None
         self._index: ChromaIndex | None = None
+        self._looked: tuple[int, Looked] | None = None
         self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
         self._recalled: tuple[int, dict[str, int]] = (-1, {})
 
@@ -108,7 +61,7 @@ class Store:
         with self._lock:
             if self._index is not None:
                 self._index.close()
-            self._lexical = self._places = self._file = self._index = None
+            self._lexical = self._places = self._file = self._index = self._looked = None
             self._filters.clear()
 
     # -- states ----------------------------------------------------------------------------
@@ -116,61 +69,113 @@ class Store:
     def state(self) -> State:
         """Where the record stands now."""
         with self.record.reading() as connection:
-            facts = dict(
-                connection.execute(
-                    "SELECT key, value FROM meta "
-                    "WHERE key IN ('version', 'epoch', 'count', 'lexical', 'space', 'chroma')"
-                )
-            )
-        return State(**facts)
+            return State.read(connection)
 
-    def settled(self, answer: Callable[[State], T]) -> T:
-        """An answer during which the record did not change.
+    def rows(self) -> Rows:
+        """Every row that the record holds now."""
+        with self.record.reading() as connection:
+            return every_row(connection)
 
-        Indexes are older or newer than the record for a moment when another thread or process
-        writes; an answer that such a moment may have touched is asked for again.
+    def pin(self) -> Snapshot:
+        """The present state, kept until it is closed.
+
+        Raises:
+            CorpusError: An index is damaged, or the corpus changes faster than it can be read.
         """
-        state = self.state()
-        for _ in range(_TRIES):
+        give_up = time.monotonic() + _PATIENCE
+        while True:
+            connection = self.record.hold()
             try:
-                found = answer(state)
-            except (OSError, ValueError):
-                # A folder that was replaced meanwhile is gone; one that was not is damaged.
-                if self.state() == state:
-                    raise
-                state = self.state()
-                continue
-            after = self.state()
-            if after.version == state.version:
-                return found
-            state = after
-        return answer(self.state())
+                state = State.read(connection)
+                looked = self._looked_at(connection, state)
+            except BaseException:
+                self.record.release(connection)
+                raise
+            if looked is not None:
+                terms, matrix = looked
+                release = self.record.release
+                return Snapshot(self, connection, release, state=state, terms=terms, matrix=matrix)
+            self.record.release(connection)
+            if time.monotonic() > give_up:
+                raise CorpusError(
+                    f"corpus {str(self.path)!r} changes faster than it can be read; write larger "
+                    "batches"
+                )
 
-    def ids_of(self, state: State, rows: Rows) -> list[str | None]:
-        """The ids of rows, in order; None for one that was replaced or deleted."""
-        wanted = rows.tolist()
-        ids = self.record.ids_of(wanted)
-        with self._lock:
-            version, known = self._recalled
-            if version != state.version or len(known) > _RECALLED:
-                known = {}
-                self._recalled = (state.version, known)
-            known.update((id, row) for id, row in zip(ids, wanted) if id is not None)
-        return ids
+    def _looked_at(self, connection: sqlite3.Connection, state: State) -> Looked | None:
+        """The indexes, with all that this state holds; None where it has passed meanwhile.
 
-    def rows_of(self, state: State, ids: Sequence[str]) -> Rows:
-        """(n,) int64 rows of ids; -1 where there is none.
-
-        A stage asks for what the stage before it recalled: those are known without the record.
+        A row leaves an index only after a state without it: what the indexes held before the next
+        state is whole.
         """
         with self._lock:
-            version, known = self._recalled
-            rows = [known.get(id, -1) for id in ids] if version == state.version else []
-        found = np.array(rows or [-1] * len(ids), np.int64)
-        lacking = np.flatnonzero(found < 0)
-        if len(lacking):
-            found[lacking] = self.record.rows_of([ids[at] for at in lacking.tolist()])
-        return found
+            if self._looked is not None and self._looked[0] == state.version:
+                return self._looked[1]
+        try:
+            looked = self.lexical(state).terms(), self._matrix(connection, state.space)
+        except (OSError, ValueError) as error:
+            # A folder that was replaced meanwhile is gone; one that was not is damaged.
+            if self.state() != state:
+                return None
+            raise CorpusError(
+                f"an index of corpus {str(self.path)!r} cannot be read ({error}); open the corpus "
+                "again, without read_only=True, to have it made anew"
+            ) from error
+        if self.state().version != state.version:
+            return None
+        with self._lock:
+            self._looked = (state.version, looked)
+        return looked
+
+    def _matrix(self, connection: sqlite3.Connection, space: int) -> NDArray[np.float16]:
+        if not space:
+            return np.empty((0, 0), np.float16)
+        (slots,) = connection.execute(
+            "SELECT slots FROM spaces WHERE space = ?", (space,)
+        ).fetchone()
+        return self.file(space).view(slots)
+
+    # -- what snapshots share --------------------------------------------------------------
+
+    def filtered(self, version: int, filter: Filter, find: Callable[[], Rows]) -> Rows:
+        """The rows of a filter in that version, found at most once."""
+        key = (version, filter)
+        with self._lock:
+            if key in self._filters:
+                self._filters.move_to_end(key)
+                return self._filters[key]
+        rows = find()
+        with self._lock:
+            self._filters[key] = rows
+            while len(self._filters) > _FILTERS:
+                self._filters.popitem(last=False)
+        return rows
+
+    def placed(self, state: State, find: Callable[[Places | None], Places]) -> Places:
+        """The places of a state, found from those of an earlier one where documents were added."""
+        with self._lock:
+            known = self._places
+        if known is not None and known[0].version == state.version:
+            return known[1]
+        grown = (
+            known is not None
+            and (known[0].epoch, known[0].space) == (state.epoch, state.space)
+            and known[0].version < state.version
+        )
+        places = find(known[1] if known is not None and grown else None)
+        with self._lock:
+            # A snapshot of old must not drive out what new ones need.
+            if self._places is None or self._places[0].version < state.version:
+                self._places = (state, places)
+        return places
+
+    def recalled(self, version: int) -> dict[str, int]:
+        """The rows of the ids that were recalled in that version."""
+        with self._lock:
+            known = self._recalled
+            if known[0] != version or len(known[1]) > _RECALLED:
+                known = self._recalled = (version, {})
+            return known[1]
 
     # -- indexes ---------------------------------------------------------------------------
 
@@ -197,46 +202,17 @@ class Store:
                 )
             return self._file[1]
 
-    def places(self, state: State) -> Places:
-        """Which documents have vectors, and where, in that state."""
-        with self._lock:
-            known = self._places
-        if known is not None and known[0].version == state.version:
-            return known[1]
-        grown = known is not None and (known[0].epoch, known[0].space) == (state.epoch, state.space)
-        places = self.load_places(state.space, known[1] if known is not None and grown else None)
-        with self._lock:
-            self._places = (state, places)
-        return places
-
-    def load_places(self, space: int, before: Places | None = None) -> Places:
-        """Which documents have vectors of an encoder, and where.
-
-        Args:
-            space: The encoder's number.
-            before: What was known of it before documents were appended.
-        """
-        last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
+    def places(self, space: int) -> Places:
+        """Which documents have vectors of an encoder, for who holds the lock."""
         with self.record.reading() as connection:
-            pairs = np.array(
-                connection.execute(
-                    "SELECT row, slot FROM documents JOIN vectors USING (hash) "
-                    "WHERE space = ? AND row > ? ORDER BY row",
-                    (space, last),
-                ).fetchall(),
-                np.int64,
-            ).reshape(-1, 2)
-            (slots,) = connection.execute(
-                "SELECT slots FROM spaces WHERE space = ?", (space,)
-            ).fetchone()
-        rows, at = np.ascontiguousarray(pairs.T)
-        if before is not None:
-            rows, at = np.concatenate([before.rows, rows]), np.concatenate([before.slots, at])
-        return Places(rows, at, self.file(space).view(slots))
+            return read_places(connection, space, self._matrix(connection, space))
 
     def index(self, state: State) -> ChromaIndex | None:
-        """The Chroma collection that holds the vectors too; None when they are searched exactly."""
-        if self.kind == "exact" or not state.space:
+        """The Chroma collection that holds the vectors too; None when they are searched exactly.
+
+        None also for a collection that was replaced: to ask for it would make it again.
+        """
+        if self.kind == "exact" or not state.space or state.chroma != self.state().chroma:
             return None
         with self._lock:
             if self._index is None or self._index.token != state.chroma:
@@ -261,23 +237,6 @@ class Store:
         """Map the vector file anew when it is next asked for."""
         with self._lock:
             self._file = self._places = None
-
-    def allowed(self, state: State, filter: Filter | None) -> Rows | None:
-        """The rows that a filter allows in that state; None when there is no filter."""
-        if filter is None:
-            return None
-        key = (state.version, filter)
-        with self._lock:
-            if key in self._filters:
-                self._filters.move_to_end(key)
-                return self._filters[key]
-        with self.record.reading() as connection:
-            rows = matching_rows(connection, filter)
-        with self._lock:
-            self._filters[key] = rows
-            while len(self._filters) > _FILTERS:
-                self._filters.popitem(last=False)
-        return rows
 
 
 def vectors_path(folder: Path, space: int) -> Path:

@@ -96,9 +96,9 @@ def _mend_lexical(store: Store) -> None:
         waiting = connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone()
     lexical = store.lexical(store.state())
     lexical.reload()
-    if not waiting and lexical.extent() == extent:
+    if not waiting and lexical.terms().extent() == extent:
         return
-    surplus, lacking = difference(store, lexical)
+    surplus, lacking = difference(store, lexical.terms())
     with _lexical_writer(store) as writer:
         writer.remove(surplus.tolist())
         with store.record.reading() as connection:
@@ -128,10 +128,13 @@ def _lexical_writer(store: Store) -> Iterator[LexicalWriter]:
 def _check_vectors(store: Store, placer: Placer | None, repaired: list[str]) -> None:
     """Take vectors whose bytes are not what was written out of the record."""
     space = store.state().space
-    lost = lost_vectors(store, space) if space else []
-    if not lost:
+    if not space:
         return
     held = store.file(space).held
+    with store.record.reading() as connection:
+        lost = lost_vectors(connection, space, store.file(space).view(held))
+    if not lost:
+        return
     with store.record.writing() as connection:
         connection.executemany(
             "DELETE FROM vectors WHERE space = ? AND slot = ?", ((space, at) for at in lost)
@@ -164,7 +167,7 @@ def _mend_index(store: Store, repaired: list[str]) -> None:
         index = store.index(state)
         if index is None:
             return
-        places = store.places(state)
+        places = store.places(state.space)
         if len(index) == len(places.rows):
             return
         held = index.rows()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.corpus.lexical import Scores
+from stepwell.corpus.terms import Scores
 from stepwell.models.protocols import Vectors
 
 Slots = NDArray[np.int64]

@@ -7,15 +7,19 @@ import sqlite3
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import every_row
 from stepwell.corpus.record import Rows
-from stepwell.corpus.store import State, Store
+from stepwell.corpus.snapshot import Snapshot, State
+from stepwell.corpus.store import Store
+from stepwell.corpus.terms import Terms
 from stepwell.corpus.vectors import checksums
-from stepwell.corpus.writing import text_hash
+from stepwell.corpus.writing import is_written, text_hash
+from stepwell.errors import CorpusError
 
 _PART = 4096
 _KINDS = frozenset((".term", ".idx", ".pos", ".fast", ".fieldnorm", ".store"))
@@ -41,41 +45,58 @@ class Report:
         return not self.problems
 
 
-def verify(store: Store, state: State) -> Report:
-    """Compare the record with every index, reading all of them."""
-    documents, problems = _record(store, state)
-    problems += _lexical(store, state)
-    vectors = 0
-    if state.space:
-        lost = lost_vectors(store, state.space)
-        if lost:
-            problems.append(f"{len(lost)} vectors are damaged")
-        else:
-            vectors = len(store.places(state).rows)
-            if vectors < documents:
-                problems.append(f"{documents - vectors} documents have no vector")
-            problems += _index(store, state)
+def verify(store: Store) -> Report:
+    """Compare the record with every index, reading all of them; who writes is not waited for."""
+    busy = is_written(store.path)
+    with store.record.held() as connection:
+        state = State.read(connection)
+        documents, problems = _record(connection, state)
+    problem = damage(store.path / state.lexical)
+    if problem:
+        return Report(documents, 0, (*problems, f"the term index cannot be used: {problem}"))
+    try:
+        snapshot = store.pin()
+    except CorpusError as error:
+        return Report(documents, 0, (*problems, str(error)))
+    try:
+        busy = busy or snapshot.state != state
+        problems += _lexical(snapshot, busy=busy)
+        vectors = 0
+        if snapshot.state.space:
+            vectors, found = _vectors(store, snapshot, busy=busy)
+            problems += found
+    finally:
+        snapshot.close()
     return Report(documents, vectors, tuple(problems))
 
 
 def damage(folder: Path) -> str:
     """Why a term index cannot be trusted; empty when every file is there and whole."""
-    if not (folder / "meta.json").exists():
-        return "it was missing"
-    try:
-        segments = json.loads((folder / "meta.json").read_text("utf-8"))["segments"]
-        for segment in segments:
-            name = str(segment["segment_id"]).replace("-", "")
-            kinds = (
-                {*_KINDS, f".{segment['deletes']['opstamp']}.del"} if segment["deletes"] else _KINDS
-            )
-            for kind in sorted(kinds):
-                if not _whole(folder / f"{name}{kind}"):
-                    return f"{name}{kind} was damaged"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} was missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"it could not be read ({error})"
+    before = None
+    while True:
+        if not (folder / "meta.json").exists():
+            return "it was missing"
+        try:
+            meta = (folder / "meta.json").read_text("utf-8")
+            problem = _damage(folder, json.loads(meta)["segments"])
+        except FileNotFoundError as error:
+            problem = f"{Path(error.filename).name} was missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"it could not be read ({error})"
+        # A writer may have merged files meanwhile: then the index says so.
+        if not problem or meta == before:
+            return problem
+        before = meta
+
+
+def _damage(folder: Path, segments: list[Any]) -> str:
+    for segment in segments:
+        name = str(segment["segment_id"]).replace("-", "")
+        deletes = segment["deletes"]
+        kinds = {*_KINDS, f".{deletes['opstamp']}.del"} if deletes else _KINDS
+        for kind in sorted(kinds):
+            if not _whole(folder / f"{name}{kind}"):
+                return f"{name}{kind} was damaged"
     return ""
 
 
@@ -94,46 +115,47 @@ def _whole(file: Path) -> bool:
     return bool(zlib.crc32(data[:start]) == foot["crc"])
 
 
-def difference(store: Store, lexical: Lexical) -> tuple[Rows, Rows]:
+def difference(store: Store, terms: Terms) -> tuple[Rows, Rows]:
     """Rows that only the term index holds (or holds twice), and rows that it lacks."""
-    held, times = np.unique(lexical.rows(), return_counts=True)
-    with store.record.reading() as connection:
-        rows = every_row(connection)
+    return _difference(store.rows(), terms)
+
+
+def _difference(rows: Rows, terms: Terms) -> tuple[Rows, Rows]:
+    held, times = np.unique(terms.rows(), return_counts=True)
     twice = held[times > 1]
     surplus = np.union1d(np.setdiff1d(held, rows), twice)
     lacking = np.union1d(np.setdiff1d(rows, held), np.intersect1d(twice, rows))
     return surplus, lacking
 
 
-def lost_vectors(store: Store, space: int) -> list[int]:
-    """Slots whose bytes are not what was written."""
-    file = store.file(space)
-    held = file.held
+def lost_vectors(
+    connection: sqlite3.Connection, space: int, matrix: NDArray[np.float16]
+) -> list[int]:
+    """Slots whose bytes in the matrix are not what was written, or that it lacks."""
+    held = len(matrix)
     lost: list[int] = []
-    with store.record.reading() as connection:
-        cursor = connection.execute(
-            "SELECT slot, crc FROM vectors WHERE space = ? ORDER BY slot", (space,)
-        )
-        while part := cursor.fetchmany(_PART):
-            there = [(slot, crc) for slot, crc in part if slot < held]
-            lost += [slot for slot, _ in part if slot >= held]
-            if there:
-                now = checksums(file.view(held)[[slot for slot, _ in there]])
-                lost += [slot for (slot, crc), found in zip(there, now) if crc != found]
+    cursor = connection.execute(
+        "SELECT slot, crc FROM vectors WHERE space = ? ORDER BY slot", (space,)
+    )
+    while part := cursor.fetchmany(_PART):
+        there = [(slot, crc) for slot, crc in part if slot < held]
+        lost += [slot for slot, _ in part if slot >= held]
+        if there:
+            now = checksums(matrix[[slot for slot, _ in there]])
+            lost += [slot for (slot, crc), found in zip(there, now) if crc != found]
     return sorted(lost)
 
 
-def _record(store: Store, state: State) -> tuple[int, list[str]]:
+def _record(connection: sqlite3.Connection, state: State) -> tuple[int, list[str]]:
     problems = []
-    with store.record.reading() as connection:
-        broken = connection.execute("PRAGMA integrity_check").fetchall()
-        if broken != [("ok",)]:
-            problems.append(f"the record is damaged: {broken[0][0]}")
-        (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-        damaged = _damaged(connection)
-        (texts,) = connection.execute(
-            "SELECT count(*) FROM documents JOIN contents USING (row)"
-        ).fetchone()
+    broken = connection.execute("PRAGMA integrity_check").fetchall()
+    if broken != [("ok",)]:
+        problems.append(f"the record is damaged: {broken[0][0]}")
+    (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+    damaged = _damaged(connection)
+    (texts,) = connection.execute(
+        "SELECT count(*) FROM documents JOIN contents USING (row)"
+    ).fetchone()
     if damaged:
         which = ", ".join(map(repr, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
         problems.append(
@@ -167,11 +189,17 @@ def _is_object(data: bytes) -> bool:
         return False
 
 
-def _lexical(store: Store, state: State) -> list[str]:
-    problem = damage(store.path / state.lexical)
-    if problem:
-        return [f"the term index cannot be used: {problem}"]
-    surplus, lacking = difference(store, store.lexical(state))
+def _lexical(snapshot: Snapshot, *, busy: bool) -> list[str]:
+    with snapshot.reading() as connection:
+        rows = every_row(connection)
+        waiting = np.array(
+            connection.execute("SELECT row FROM tombstones").fetchall(), np.int64
+        ).ravel()
+    surplus, lacking = _difference(rows, snapshot.terms)
+    surplus = np.setdiff1d(surplus, waiting)
+    if busy:
+        # Who writes puts rows into the index before the record tells of them.
+        surplus = surplus[surplus <= max(rows.max(initial=0), waiting.max(initial=0))]
     problems = []
     if len(surplus):
         problems.append(f"the term index holds {len(surplus)} rows that the record does not")
@@ -180,14 +208,20 @@ def _lexical(store: Store, state: State) -> list[str]:
     return problems
 
 
-def _index(store: Store, state: State) -> list[str]:
-    index = store.index(state)
-    if index is None:
-        return []
-    rows, held = store.places(state).rows, index.rows()
-    problems = []
-    if len(surplus := np.setdiff1d(held, rows)):
-        problems.append(f"Chroma holds {len(surplus)} rows that the record does not")
-    if len(lacking := np.setdiff1d(rows, held)):
-        problems.append(f"Chroma lacks {len(lacking)} rows of the record")
-    return problems
+def _vectors(store: Store, snapshot: Snapshot, *, busy: bool) -> tuple[int, list[str]]:
+    """How many documents have a vector, and what is wrong with the vectors."""
+    with snapshot.reading() as connection:
+        lost = lost_vectors(connection, snapshot.state.space, snapshot.matrix)
+    if lost:
+        return 0, [f"{len(lost)} vectors are damaged"]
+    count, problems = len(snapshot.places().rows), []
+    if count < snapshot.state.count:
+        problems.append(f"{snapshot.state.count - count} documents have no vector")
+    index = store.index(snapshot.state)
+    if index is not None and not busy:
+        rows, held = snapshot.places().rows, index.rows()
+        if len(surplus := np.setdiff1d(held, rows)):
+            problems.append(f"Chroma holds {len(surplus)} rows that the record does not")
+        if len(lacking := np.setdiff1d(rows, held)):
+            problems.append(f"Chroma lacks {len(lacking)} rows of the record")
+    return count, problems

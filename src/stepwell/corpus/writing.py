@@ -22,12 +22,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 import filelock
+import numpy as np
+from numpy.typing import NDArray
 
+from stepwell.corpus.fetching import rows_by_id
 from stepwell.corpus.lexical import LexicalWriter
 from stepwell.corpus.matching import Fields, add_facets, remove_facets
 from stepwell.corpus.metadata import checked
 from stepwell.corpus.placing import Fresh, Placer, Text
-from stepwell.corpus.record import fact, keep, rows_by_id
+from stepwell.corpus.record import fact, keep
 from stepwell.corpus.store import Store
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
@@ -69,6 +72,19 @@ def locked(folder: Path, *, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_written(folder: Path) -> bool:
+    """Whether somebody writes to a corpus at this moment."""
+    lock = filelock.FileLock(folder / LOCK, timeout=0, is_singleton=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return False  # nobody can
+    lock.release()
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +188,15 @@ class Writer:
                 changed(connection, appended_only=False)
         return len(rows)
 
-    def place(self, texts: Mapping[bytes, Text]) -> None:
-        """Give vectors to those of these texts that have none, by content hash."""
+    def place(self, texts: Mapping[bytes, Text]) -> dict[bytes, NDArray[np.float16]]:
+        """Give vectors to those of these texts that have none; all their vectors, by hash."""
         if self._placer is None:
-            return
+            return {}
         fresh = self._placer.encoded(texts)
         with self._store.record.writing() as connection:
             self._placer.place(connection, fresh)
             changed(connection, appended_only=False)
+            return dict(zip(texts, self._placer.vectors(connection, list(texts))))
 
     def sweep(self) -> None:
         """Make the term index forget what was replaced or deleted."""

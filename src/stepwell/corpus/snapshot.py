@@ -1,0 +1,268 @@
+"""One state of a corpus, kept while it is read: nothing that is written meanwhile shows."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.corpus.fetching import ids_by_row, rows_by_id
+from stepwell.corpus.matching import matching_rows
+from stepwell.corpus.record import Rows
+from stepwell.corpus.terms import Terms
+from stepwell.corpus.vectors import Slots
+from stepwell.errors import CorpusError
+from stepwell.filters import Filter
+
+if TYPE_CHECKING:
+    from stepwell.corpus.chroma import ChromaIndex
+
+_FACTS = ("version", "epoch", "count", "lexical", "space", "chroma")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where the record stands; a change of it, by any process, changes `version`.
+
+    Attributes:
+        version: Counts every change.
+        epoch: Counts the changes that did more than append.
+        count: Documents held.
+        lexical: Name of the folder of the term index.
+        space: Number of the encoder's vectors; 0 for none.
+        chroma: Token of the Chroma collection that holds them too; empty for none.
+    """
+
+    version: int
+    epoch: int
+    count: int
+    lexical: str
+    space: int
+    chroma: str
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> State:
+        """What the record says of itself."""
+        marks = ",".join("?" * len(_FACTS))
+        return cls(
+            **dict(
+                connection.execute(f"SELECT key, value FROM meta WHERE key IN ({marks})", _FACTS)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Which documents have vectors, and where.
+
+    Attributes:
+        rows: (n,) int64 ascending.
+        slots: (n,) int64, the slot of each in the matrix.
+        matrix: (m, d) float16, mapped from the file.
+    """
+
+    rows: Rows
+    slots: Slots
+    matrix: NDArray[np.float16]
+
+    def slots_of(self, rows: Rows) -> Slots:
+        """(len(rows),) the slot of each row; -1 where it has none."""
+        if not len(self.rows):
+            return np.full(len(rows), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[at] == rows, self.slots[at], -1)
+
+    def among(self, allowed: Rows) -> Places:
+        """Only those of the (ascending) rows."""
+        at = np.searchsorted(allowed, self.rows)
+        keep = (
+            allowed[np.minimum(at, len(allowed) - 1)] == self.rows
+            if len(allowed)
+            else np.zeros(len(self.rows), np.bool_)
+        )
+        return Places(self.rows[keep], self.slots[keep], self.matrix)
+
+
+def read_places(
+    connection: sqlite3.Connection,
+    space: int,
+    matrix: NDArray[np.float16],
+    before: Places | None = None,
+) -> Places:
+    """Which documents have vectors of an encoder, and where.
+
+    Args:
+        connection: To the record.
+        space: The encoder's number.
+        matrix: Its vectors.
+        before: What was known of it before documents were appended.
+    """
+    last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
+    pairs = np.array(
+        connection.execute(
+            "SELECT row, slot FROM documents JOIN vectors USING (hash) "
+            "WHERE space = ? AND row > ? ORDER BY row",
+            (space, last),
+        ).fetchall(),
+        np.int64,
+    ).reshape(-1, 2)
+    rows, at = np.ascontiguousarray(pairs.T)
+    if before is not None:
+        rows, at = np.concatenate([before.rows, rows]), np.concatenate([before.slots, at])
+    return Places(rows, at, matrix)
+
+
+class Remembers(Protocol):
+    """What snapshots of one corpus share, so that the next need not find it out again."""
+
+    def index(self, state: State) -> ChromaIndex | None:
+        """The Chroma collection of a state."""
+        ...
+
+    def state(self) -> State:
+        """Where the record stands now."""
+        ...
+
+    def rows(self) -> Rows:
+        """Every row that the record holds now."""
+        ...
+
+    def filtered(self, version: int, filter: Filter, find: Callable[[], Rows]) -> Rows:
+        """The rows of a filter in that version."""
+        ...
+
+    def placed(self, state: State, find: Callable[[Places | None], Places]) -> Places:
+        """The places of a state."""
+        ...
+
+    def recalled(self, version: int) -> dict[str, int]:
+        """The rows of the ids that were recalled in that version."""
+        ...
+
+
+class Snapshot:
+    """A corpus as it was at one moment; safe to use from many threads; `close` it.
+
+    Args:
+        memory: What it shares with other snapshots of the corpus.
+        connection: To the record, in a transaction that began at that moment.
+        release: Takes the connection back.
+        state: Where the record stood.
+        terms: The term index; it may hold rows that the record does not.
+        matrix: The vectors that there were.
+    """
+
+    def __init__(
+        self,
+        memory: Remembers,
+        connection: sqlite3.Connection,
+        release: Callable[[sqlite3.Connection], None],
+        *,
+        state: State,
+        terms: Terms,
+        matrix: NDArray[np.float16],
+    ) -> None:
+        self.state = state
+        self.terms = terms
+        self.matrix = matrix
+        self._memory = memory
+        self._connection = connection
+        self._release = release
+        self._lock = threading.Lock()
+        self._places: Places | None = None
+        self._closed = self._released = False
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for a moment one's own.
+
+        Raises:
+            CorpusError: The snapshot is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise CorpusError("the search that this belonged to is over")
+            yield self._connection
+        self._let_go()
+
+    def close(self) -> None:
+        """Let go of it; one that still reads in another thread is not waited for."""
+        self._closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._closed or not self._lock.acquire(blocking=False):
+            return
+        try:
+            released, self._released = self._released, True
+        finally:
+            self._lock.release()
+        if not released:
+            self._release(self._connection)
+
+    # -- what it holds ---------------------------------------------------------------------
+
+    def places(self) -> Places:
+        """Which documents have vectors, and where."""
+        if self._places is None:
+            self._places = self._memory.placed(self.state, self._found_places)
+        return self._places
+
+    def _found_places(self, before: Places | None) -> Places:
+        with self.reading() as connection:
+            return read_places(connection, self.state.space, self.matrix, before)
+
+    def allowed(self, filter: Filter | None) -> Rows | None:
+        """The rows that a filter allows; None when there is no filter."""
+        if filter is None:
+            return None
+
+        def found() -> Rows:
+            with self.reading() as connection:
+                return matching_rows(connection, filter)
+
+        return self._memory.filtered(self.state.version, filter, found)
+
+    def ids_of(self, rows: Rows) -> list[str | None]:
+        """The ids of rows, in order; None for one that the record does not hold."""
+        wanted = rows.tolist()
+        with self.reading() as connection:
+            ids = ids_by_row(connection, wanted)
+        self._memory.recalled(self.state.version).update(
+            (id, row) for id, row in zip(ids, wanted) if id is not None
+        )
+        return ids
+
+    def rows_of(self, ids: Sequence[str]) -> Rows:
+        """(n,) int64 rows of ids; -1 where there is none.
+
+        A stage asks for what the stage before it recalled: those are known without the record.
+        """
+        known = self._memory.recalled(self.state.version)
+        found = np.array([known.get(id, -1) for id in ids], np.int64)
+        lacking = np.flatnonzero(found < 0)
+        if len(lacking):
+            wanted = [ids[at] for at in lacking.tolist()]
+            with self.reading() as connection:
+                rows = rows_by_id(connection, wanted)
+            found[lacking] = [rows.get(id, -1) for id in wanted]
+        return found
+
+    def index(self) -> ChromaIndex | None:
+        """The Chroma collection that holds the vectors too; None where they are searched exactly.
+
+        It changes with the corpus: see `gone`.
+        """
+        return self._memory.index(self.state) if self.state.space else None
+
+    def gone(self) -> Rows:
+        """Rows with vectors that the corpus holds no more, so that Chroma may not find them."""
+        if self._memory.state().epoch == self.state.epoch:
+            return np.empty(0, np.int64)
+        return np.setdiff1d(self.places().rows, self._memory.rows(), assume_unique=True)
