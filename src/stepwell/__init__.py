@@ -32,6 +32,7 @@ from stepwell.trace import StageRecord, Trace
 
 if TYPE_CHECKING:
     from stepwell.corpus import Corpus
+    from stepwell.corpus.milvus import MilvusCorpus
     from stepwell.models.sharing import SharedScorer
     from stepwell.remote import RemoteReranker
     from stepwell.shadow import Shadow
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 # Imported on first use: the core alone needs nothing but numpy.
 _LATER = {
     "Corpus": "stepwell.corpus",
+    "MilvusCorpus": "stepwell.corpus.milvus",
     "RemoteReranker": "stepwell.remote",
     "Shadow": "stepwell.shadow",
     "SharedScorer": "stepwell.models.sharing",
@@ -102,6 +104,7 @@ __all__ = [
     "InputError",
     "Keyword",
     "LateInteraction",
+    "MilvusCorpus",
     "MinScore",
     "MissingExtraError",
     "ModelError",
