@@ -20,6 +20,7 @@ from stepwell.candidates import Candidates
 from stepwell.documents import Query
 from stepwell.driving import drive
 from stepwell.errors import ConfigurationError, kind_of
+from stepwell.moment import one_moment
 from stepwell.result import Result
 from stepwell.shadow.difference import Difference, Side, overlaps
 from stepwell.shadow.line import Line
@@ -227,7 +228,7 @@ class Shadow:
         ask = Ask(live.query, live.k, live.deadline, time.monotonic(), aside=True)
         begun = live.brought
         start = ask.start() if begun is None else replace(begun, deadline=ask.until)
-        with watcher().searching(self.name, (ask,)) as seen:
+        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
             return seen(ask.answer(*drive(self.cascade._walk(start))))
 
     def _tell(self, difference: Difference) -> None:
