@@ -47,6 +47,11 @@ class Moment:
                 self._kept[id(source)] = (source, keep())
             return self._kept[id(source)][1]  # type: ignore[return-value]
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended: a thread or task may outlive the search that began it."""
+        return self._over
+
     def end(self) -> None:
         """Let go of every state."""
         with self._lock:
@@ -68,7 +73,7 @@ def present() -> Moment | None:
 def one_moment() -> Iterator[Moment]:
     """What is read inside is of one moment: of the outer one, where there is one already."""
     outer = _PRESENT.get()
-    if outer is not None:
+    if outer is not None and not outer.over:
         yield outer
         return
     moment = Moment()

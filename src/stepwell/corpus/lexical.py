@@ -7,9 +7,11 @@ term and never parsed: no text has a meaning as syntax. Ties are broken by row.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ import numpy as np
 import tantivy
 
 from stepwell.corpus.analyzers import Analyzer, analyzer
+from stepwell.corpus.refusals import disk
 from stepwell.corpus.terms import Scores as Scores
 from stepwell.corpus.terms import Terms
 from stepwell.documents import well_formed
+
+log = logging.getLogger("stepwell")
 
 _HEAP = 128_000_000
 
@@ -36,7 +41,7 @@ class Lexical:
     def __init__(self, path: Path | None, *, analyzer: Analyzer) -> None:
         self.path = path
         self.analyzer = analyzer
-        self.copy: tempfile.TemporaryDirectory[str] | None = None
+        self.copied = False
         self._schema = _schema()
         self._index = tantivy.Index(self._schema, str(path) if path else None)
         self._index.register_tokenizer("text", analyzer.inner)
@@ -46,8 +51,9 @@ class Lexical:
     @classmethod
     def create(cls, path: Path, *, analyzer: Analyzer) -> Lexical:
         """An empty index in a new folder."""
-        path.mkdir()
-        return cls(path, analyzer=analyzer)
+        with disk(path.parent):
+            path.mkdir()
+            return cls(path, analyzer=analyzer)
 
     @classmethod
     def existing(cls, path: Path, *, analyzer: Analyzer) -> Lexical:
@@ -61,11 +67,12 @@ class Lexical:
         if os.access(path, os.W_OK):
             return cls(path, analyzer=analyzer)
         # tantivy makes a lock file even to read: where it may not, it reads a copy.
-        copy = tempfile.TemporaryDirectory(prefix="stepwell-")
-        shutil.copytree(path, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        os.chmod(copy.name, 0o700)
-        index = cls(Path(copy.name), analyzer=analyzer)
-        index.copy = copy
+        copy = Path(tempfile.mkdtemp(prefix="stepwell-"))
+        shutil.copytree(path, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        copy.chmod(0o700)
+        index = cls(copy, analyzer=analyzer)
+        index.copied = True
+        weakref.finalize(index, shutil.rmtree, copy, True)
         return index
 
     def reload(self) -> None:
@@ -77,20 +84,28 @@ class Lexical:
         return Terms(self._index.searcher(), schema=self._schema, analyzer=self.analyzer)
 
     def writer(self) -> LexicalWriter:
-        """The one writer; `close` it."""
-        return LexicalWriter(self._index.writer(_HEAP, 1), self._schema, self.analyzer)
+        """The one writer; `close` it.
+
+        Raises:
+            CorpusError: The disk is full, or may not be written to; so each method of the writer.
+        """
+        place = Path() if self.path is None else self.path.parent
+        with disk(place):
+            writer = self._index.writer(_HEAP, 1)
+            # A killed writer leaves files that no commit knows; the next one would trip over them.
+            writer.garbage_collect_files()
+        return LexicalWriter(writer, self._schema, self.analyzer, place=place)
 
 
 class LexicalWriter:
     """Adds and removes rows; nothing is seen before `commit`."""
 
-    def __init__(self, writer: Any, schema: Any, analyzer: Analyzer) -> None:
+    def __init__(self, writer: Any, schema: Any, analyzer: Analyzer, *, place: Path) -> None:
+        self._place = place
         self._writer = writer
         self._schema = schema
         self._analyzer = analyzer
         self._changed = False
-        # A killed writer leaves files that no commit knows; the next one would trip over them.
-        writer.garbage_collect_files()
 
     def add(self, rows: Iterable[int], texts: Iterable[str]) -> None:
         """Index texts under rows that the index does not hold."""
@@ -99,8 +114,9 @@ class LexicalWriter:
             document = tantivy.Document()
             document.add_integer("row", row)
             document.add_text("text", prepare(text))
-            add(document)
             self._changed = True
+            with disk(self._place):
+                add(document)
 
     def remove(self, rows: Sequence[int]) -> None:
         """Forget rows; one that the index does not hold is no error."""
@@ -111,18 +127,23 @@ class LexicalWriter:
     def commit(self) -> None:
         """Make all of it durable and visible, if there is anything."""
         if self._changed:
-            self._writer.commit()
+            with disk(self._place):
+                self._writer.commit()
             self._changed = False
 
     def undo(self) -> None:
         """Forget what was not committed."""
         if self._changed:
-            self._writer.rollback()
+            with disk(self._place):
+                self._writer.rollback()
             self._changed = False
 
     def close(self) -> None:
         """Wait for what runs in the background and give the index's lock back."""
-        self._writer.wait_merging_threads()
+        try:
+            self._writer.wait_merging_threads()
+        except ValueError as error:  # a merge that failed has lost nothing
+            log.warning("corpus %s: files could not be merged: %s", self._place, error)
 
 
 def score_texts(query: str, texts: Sequence[str], *, analyzer: str = "english") -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import sqlite3
@@ -15,13 +16,16 @@ from stepwell.corpus.chroma import check_kind
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import FILE, FORMAT, Record, fact
+from stepwell.corpus.refusals import is_of_disk
 from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import catch_up
 from stepwell.corpus.verifying import damage
-from stepwell.corpus.writing import LOCK, locked
+from stepwell.corpus.writing import LOCK, is_written, locked
 from stepwell.errors import CorpusError
 from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder
+
+log = logging.getLogger("stepwell")
 
 _FIRST = "lexical-1"
 
@@ -187,9 +191,12 @@ def _caught_up(store: Store, options: Options) -> list[str]:
     try:
         with locked(store.path, timeout=0 if usable else options.lock_timeout):
             catch_up(store, placer_of(store, options), repaired)
-    except CorpusError:
-        if not usable or not _is_locked(store.path):
+    except CorpusError as error:
+        if not usable or not (is_of_disk(error) or is_written(store.path)):
             raise
+        if is_of_disk(error):
+            _check_readable(store)
+            log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
     return repaired
 
 
@@ -197,14 +204,6 @@ def placer_of(store: Store, options: Options) -> Placer | None:
     """What makes the corpus' vectors, when it has some and the encoder is at hand."""
     space = store.state().space
     return Placer(store, options.model, space=space) if space and options.model else None
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with locked(path, timeout=0):
-            return False
-    except CorpusError:
-        return True
 
 
 def _check_readable(store: Store) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.corpus.refusals import explained
 from stepwell.errors import CorpusError
 
 FORMAT = 1
@@ -73,7 +74,7 @@ class Record:
             connection = self._take()
             yield connection
         except sqlite3.DatabaseError as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
         finally:
             if connection is not None:
                 self._give(connection)
@@ -93,7 +94,7 @@ class Record:
         except sqlite3.DatabaseError as error:
             if connection is not None:
                 connection.close()
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
         return connection
 
     def release(self, connection: sqlite3.Connection) -> None:
@@ -109,7 +110,7 @@ class Record:
         try:
             yield connection
         except sqlite3.DatabaseError as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
         finally:
             self.release(connection)
 
@@ -157,7 +158,7 @@ class Record:
         try:
             return self._opened(f"{self.path.absolute().as_uri()}?mode={mode}")
         except sqlite3.OperationalError:
-            if not self.read_only:
+            if not self.read_only and os.access(self.path.parent, os.W_OK):
                 raise
             # A folder without write permission cannot hold the shared memory of the log.
             return self._opened(f"{self.path.absolute().as_uri()}?immutable=1")
@@ -194,12 +195,16 @@ class Record:
         made.unlink(missing_ok=True)
         connection = sqlite3.connect(made, isolation_level=None)
         try:
+            # So that space is given back in steps, see `stepwell.corpus.compacting`.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
             meta = {"format": FORMAT, **_BEGINNING, **facts, "space": 1 if space else 0}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             if space:
                 connection.execute("INSERT INTO spaces VALUES (1, ?, ?, 0)", space)
+        except sqlite3.DatabaseError as error:
+            raise explained(error, folder / FILE) from error
         finally:
             connection.close()
         os.replace(made, folder / FILE)
@@ -224,18 +229,3 @@ def fact(connection: sqlite3.Connection, key: str) -> Any:
 def keep(connection: sqlite3.Connection, **facts: Any) -> None:
     """Keep facts about the corpus."""
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
-
-
-def _explained(error: sqlite3.DatabaseError, path: Path) -> CorpusError:
-    where = str(path.parent)
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-        return CorpusError(f"corpus {where!r} is locked by another process; try again ({error})")
-    if isinstance(error, sqlite3.OperationalError):
-        return CorpusError(
-            f"corpus {where!r} cannot be read or written ({error}); see to the permissions of its "
-            "folder and the space on its disk, or open it with read_only=True"
-        )
-    return CorpusError(
-        f"the record of corpus {where!r} is damaged ({error}); restore {path.name} from a backup, "
-        "or index the documents again into a new folder"
-    )

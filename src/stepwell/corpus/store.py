@@ -184,7 +184,7 @@ class Store:
         with self._lock:
             name, version, lexical = self._lexical or ("", -1, None)
             moved = name != state.lexical or version != state.version
-            if lexical is None or name != state.lexical or (moved and lexical.copy is not None):
+            if lexical is None or name != state.lexical or (moved and lexical.copied):
                 lexical = Lexical.existing(self.path / state.lexical, analyzer=self.analyzer)
             elif moved:
                 lexical.reload()

@@ -13,6 +13,7 @@ from stepwell.corpus.lexical import LexicalWriter
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
 from stepwell.corpus.record import fact, keep
+from stepwell.corpus.refusals import is_of_disk
 from stepwell.corpus.store import Store, chroma_path, vectors_path
 from stepwell.corpus.verifying import damage, difference, lost_vectors
 from stepwell.corpus.writing import Writer, changed
@@ -31,10 +32,28 @@ def session(store: Store, placer: Placer | None, repaired: list[str]) -> Iterato
     with _lexical_writer(store) as lexical:
         writer = Writer(store, lexical, placer)
         yield writer
-        writer.sweep()
+        # Everything is acknowledged: that the rest must wait is no failure of the call.
+        with later(store):
+            writer.sweep()
+    with later(store):
+        _renewed(store)
+        sign(store)
+
+
+@contextmanager
+def later(store: Store) -> Iterator[None]:
+    """What the disk refuses here is done by the next writer."""
+    try:
+        yield
+    except CorpusError as error:
+        if not is_of_disk(error):
+            raise
+        log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
+
+
+def _renewed(store: Store) -> None:
     if store.record.fact("swept") > max(_STALE * store.state().count, _STALE_AT_LEAST):
         rebuild_lexical(store)
-    sign(store)
 
 
 def catch_up(store: Store, placer: Placer | None, repaired: list[str]) -> None:

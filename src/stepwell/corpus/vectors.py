@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stepwell.corpus.refusals import disk
 from stepwell.corpus.terms import Scores
 from stepwell.models.protocols import Vectors
 
@@ -66,11 +67,14 @@ class VectorFile:
             return self._map[:count]
 
     def write(self, at: int, vectors: NDArray[np.float16]) -> list[int]:
-        """Write vectors from slot `at` on and make them durable; the checksum of each."""
+        """Write vectors from slot `at` on and make them durable; the checksum of each.
+
+        Raises:
+            CorpusError: The disk is full, or may not be written to.
+        """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         data = np.ascontiguousarray(vectors, np.float16)
-        handle = os.open(self.path, flags, 0o644)
-        with os.fdopen(handle, "r+b") as file:
+        with disk(self.path.parent), os.fdopen(os.open(self.path, flags, 0o644), "r+b") as file:
             file.seek(at * self._width)
             file.write(data.tobytes())
             file.flush()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -175,7 +175,8 @@ class Writer:
                 _total(connection, len(entries), sum(rows))
                 changed(connection, appended_only=not old)
         except BaseException:
-            self._lexical.undo()
+            with suppress(CorpusError):  # the disk that refused may refuse this too
+                self._lexical.undo()
             raise
         return len(entries)
 
