@@ -32,7 +32,7 @@ from stepwell.errors import (
     StageError,
 )
 from stepwell.filters import Filter
-from stepwell.moment import one_moment
+from stepwell.moment import one_moment, one_moment_awaited
 from stepwell.result import Result
 from stepwell.stage import Follows, Recalls, Stage
 from stepwell.threads import on_cores
@@ -186,11 +186,13 @@ class Cascade:
     ) -> Result:
         """`search` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
-        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
-            # When many ask at once, all have asked before the first one's work begins to compete.
-            await asyncio.sleep(0)
-            end = await drive_async(self._walk(ask.start()))
-            result = await on_cores(lambda: seen(ask.answer(*end)))
+        async with one_moment_awaited():
+            with watcher().searching(self.name, (ask,)) as seen:
+                # When many ask at once, all have asked before the first one's work begins to
+                # compete.
+                await asyncio.sleep(0)
+                end = await drive_async(self._walk(ask.start()))
+                result = await on_cores(lambda: seen(ask.answer(*end)))
         return self._shadowed(result)
 
     def search_many(
@@ -284,9 +286,10 @@ class Cascade:
         """`rank` without blocking the event loop; the same result."""
         ask = Ask.of(query, k, filter, deadline)
         brought, excluded = await asyncio.to_thread(ask.bring, documents, scores)
-        with one_moment(), watcher().searching(self.name, (ask,)) as seen:
-            end = await drive_async(self._walk(brought))
-            result = await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
+        async with one_moment_awaited():
+            with watcher().searching(self.name, (ask,)) as seen:
+                end = await drive_async(self._walk(brought))
+                result = await asyncio.to_thread(lambda: seen(ask.answer(*end, rejected=excluded)))
         return self._shadowed(result, brought)
 
     def _shadowed(self, result: Result, brought: Candidates | None = None) -> Result:

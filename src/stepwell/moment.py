@@ -6,9 +6,10 @@ that it is first asked in (`Moment.of`), and answers from that state until the m
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
@@ -52,6 +53,11 @@ class Moment:
         """Whether it has ended: a thread or task may outlive the search that began it."""
         return self._over
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a state to let go of."""
+        return bool(self._kept)
+
     def end(self) -> None:
         """Let go of every state."""
         with self._lock:
@@ -72,14 +78,37 @@ def present() -> Moment | None:
 @contextmanager
 def one_moment() -> Iterator[Moment]:
     """What is read inside is of one moment: of the outer one, where there is one already."""
+    with _begun() as (moment, is_new):
+        try:
+            yield moment
+        finally:
+            if is_new:
+                moment.end()
+
+
+@asynccontextmanager
+async def one_moment_awaited() -> AsyncIterator[Moment]:
+    """`one_moment`; letting go of what was kept, which may read a disk, is left to a thread."""
+    with _begun() as (moment, is_new):
+        try:
+            yield moment
+        finally:
+            if is_new and moment.keeps:
+                await asyncio.to_thread(moment.end)
+            elif is_new:
+                moment.end()
+
+
+@contextmanager
+def _begun() -> Iterator[tuple[Moment, bool]]:
+    """The present moment and whether it begins here."""
     outer = _PRESENT.get()
     if outer is not None and not outer.over:
-        yield outer
+        yield outer, False
         return
     moment = Moment()
     token = _PRESENT.set(moment)
     try:
-        yield moment
+        yield moment, True
     finally:
         _PRESENT.reset(token)
-        moment.end()
