@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -130,15 +130,14 @@ def test_a_read_only_disk_is_read(small: Path) -> None:
     for read_only in (False, True):
         with Corpus.open(path, encoder=BagOfWords(), read_only=read_only) as corpus:
             _intact(corpus, ids)
-            writes: list[Callable[[], object]] = [
-                lambda c=corpus: c.add([Document("b", "x")]),
-                lambda c=corpus: c.delete(["1"]),
-                corpus.compact,
-                lambda c=corpus: c.reencode(None),
-            ]
-            for write in writes:
+            for write, *given in (
+                (corpus.add, [Document("b", "x")]),
+                (corpus.delete, ["1"]),
+                (corpus.compact,),
+                (corpus.reencode, None),
+            ):
                 with pytest.raises(CorpusError, match=r"read_only=True|read-only"):
-                    write()
+                    write(*given)
             _intact(corpus, ids)
     with pytest.raises(CorpusError):
         Corpus.open(small / "new", encoder=None)

@@ -58,7 +58,12 @@ def test_a_search_answers_from_one_state(corpus: Corpus, change: Callable[[Corpu
         change(corpus)
         return candidates
 
-    stages = [sw.BM25(corpus, name="words"), meanwhile, sw.BiEncoder(corpus), sw.BM25(corpus)]
+    stages: list[sw.Stage] = [
+        sw.BM25(corpus, name="words"),
+        meanwhile,
+        sw.BiEncoder(corpus),
+        sw.BM25(corpus),
+    ]
     result = sw.Cascade(stages).search("old", k=30, filter={"turn": "old"})
     assert {hit.document for hit in result.hits} == set(OLD)
     assert {hit.scores["words"] == hit.scores["bm25"] > 0 for hit in result.hits} == {True}

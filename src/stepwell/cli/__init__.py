@@ -1,5 +1,5 @@
 """The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`, `tune`,
-`calibrate`, `depth`, `demo`, `finetune`.
+`corpus`, `calibrate`, `depth`, `demo`, `finetune`, `corpus`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
@@ -17,6 +17,7 @@ import typer
 import stepwell
 from stepwell.cli.calibrate import calibrate_cascade
 from stepwell.cli.compare import compare_systems
+from stepwell.cli.corpus import corpus_app
 from stepwell.cli.demo import demo
 from stepwell.cli.depth import depth
 from stepwell.cli.evaluate import evaluate
@@ -47,6 +48,7 @@ app.command(name="calibrate")(calibrate_cascade)
 app.command()(depth)
 app.command()(demo)
 app.command()(finetune)
+app.add_typer(corpus_app)
 
 
 def _version(asked: bool) -> None:

@@ -56,9 +56,13 @@ class Answers:
         """What makes the vectors; None when there is none at hand."""
         return self._options.model
 
-    def verify(self) -> Report:
-        """Compare the record with every index, reading all of them."""
-        return verify(self._store)
+    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> Report:
+        """Compare the record with every index, reading all of them; nobody waits for it.
+
+        Args:
+            progress: Called with the number of documents read so far, and of all.
+        """
+        return verify(self._store, progress)
 
     # -- documents -------------------------------------------------------------------------
 
@@ -169,6 +173,10 @@ class Answers:
         with one_moment() as moment:
             moment.of(self._store, self._store.pin)
             yield
+
+    def pinned(self) -> Snapshot:
+        """The present state, for who closes it."""
+        return self._store.pin()
 
     @contextmanager
     def _snapshot(self) -> Iterator[Snapshot]:

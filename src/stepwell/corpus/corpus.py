@@ -15,9 +15,9 @@ import numpy as np
 
 from stepwell.corpus import writing
 from stepwell.corpus.answers import Answers
-from stepwell.corpus.opening import Options, opened
+from stepwell.corpus.opening import Options, opened, placer_of
 from stepwell.corpus.placing import Placer, Text
-from stepwell.corpus.rebuilding import compact, reencode
+from stepwell.corpus.rebuilding import compact, rebuild_index, rebuild_lexical, reencode
 from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import catch_up, session, sign
 from stepwell.corpus.writing import Writer, batches, content_hash, locked
@@ -206,17 +206,37 @@ class Corpus(Answers):
         self._options = replace(self._options, encoder=encoder, model=model)
         return done
 
-    def compact(self) -> None:
-        """Rewrite every file with nothing in it but what the corpus holds.
+    def compact(self, *, progress: Callable[[int], object] | None = None) -> None:
+        """Rewrite every file with nothing in it but what the corpus holds; who reads reads on.
 
         Afterwards scores and order are those of a corpus made anew from the same documents.
+
+        Args:
+            progress: Called with the number of documents in the new term index so far.
 
         Raises:
             CorpusError: As in `add`.
         """
         with self._locked():
-            catch_up(self._store, self._placer(), self._repaired)
-            compact(self._store)
+            catch_up(self._store, placer_of(self._store, self._options), self._repaired)
+            compact(self._store, progress)
+            sign(self._store)
+
+    def rebuild(self, *, progress: Callable[[int], object] | None = None) -> None:
+        """Make every index anew from the record, damaged or not; who reads reads on.
+
+        Vectors that are damaged are encoded again, if the encoder is at hand.
+
+        Args:
+            progress: As in `compact`.
+
+        Raises:
+            CorpusError: As in `add`.
+        """
+        with self._locked():
+            catch_up(self._store, placer_of(self._store, self._options), self._repaired)
+            rebuild_lexical(self._store, progress)
+            rebuild_index(self._store)
             sign(self._store)
 
     def vectors_for(self, ids: Sequence[str]) -> Vectors:
@@ -249,12 +269,13 @@ class Corpus(Answers):
         progress: Callable[[int], object] | None,
         *,
         replace: bool,
+        placer: Placer | None = None,
     ) -> int:
         if isinstance(documents, Document) or not isinstance(documents, Iterable):
             raise InputError(f"documents must be a list, not {type(documents).__name__}")
         size = writing.BATCH if self.encoder is None else writing.BATCH_ENCODED
         done = 0
-        with self._session() as writer:
+        with self._session(placer) as writer:
             for batch in batches(documents, size, repeats=replace):
                 done += writer.put(batch, replace=replace)
                 if progress is not None:
@@ -262,9 +283,11 @@ class Corpus(Answers):
         return done
 
     @contextmanager
-    def _session(self) -> Iterator[Writer]:
-        with self._locked(), session(self._store, self._placer(), self._repaired) as writer:
-            yield writer
+    def _session(self, placer: Placer | None = None) -> Iterator[Writer]:
+        with self._locked():
+            placer = placer or self._placer()
+            with session(self._store, placer, self._repaired) as writer:
+                yield writer
 
     def _locked(self) -> AbstractContextManager[None]:
         if self._store.read_only:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -16,10 +17,10 @@ from stepwell.corpus.chroma import check_kind
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import FILE, FORMAT, Record, fact
-from stepwell.corpus.refusals import is_of_disk
+from stepwell.corpus.refusals import DiskError
 from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import catch_up
-from stepwell.corpus.verifying import damage
+from stepwell.corpus.verifying import Report, damage, verify
 from stepwell.corpus.writing import LOCK, is_written, locked
 from stepwell.errors import CorpusError
 from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
@@ -63,6 +64,22 @@ def opened(path: Path, options: Options) -> tuple[Store, Options, list[str]]:
     except BaseException:
         store.close()
         raise
+
+
+def examined(path: Path, progress: Callable[[int, int], object] | None = None) -> Report:
+    """What is wrong with the corpus in a folder, of which nothing is changed.
+
+    Raises:
+        CorpusError: It holds none, one of a newer format, or a record that cannot be read.
+    """
+    if not is_corpus(path):
+        _make(path, Options(None, None, None, False, True, 0.0))
+    _check_record(path)
+    store = Store(path, read_only=True)
+    try:
+        return verify(store, progress)
+    finally:
+        store.close()
 
 
 def is_corpus(path: Path) -> bool:
@@ -191,12 +208,14 @@ def _caught_up(store: Store, options: Options) -> list[str]:
     try:
         with locked(store.path, timeout=0 if usable else options.lock_timeout):
             catch_up(store, placer_of(store, options), repaired)
-    except CorpusError as error:
-        if not usable or not (is_of_disk(error) or is_written(store.path)):
+    except DiskError as error:
+        if not usable:
             raise
-        if is_of_disk(error):
-            _check_readable(store)
-            log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
+        _check_readable(store)
+        log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
+    except CorpusError:
+        if not usable or not is_written(store.path):
+            raise
     return repaired
 
 

@@ -22,7 +22,10 @@ from stepwell.models.protocols import Encoder
 _PART = 4096
 
 
-def rebuild_lexical(store: Store) -> None:
+Progress = Callable[[int], object]
+
+
+def rebuild_lexical(store: Store, progress: Progress | None = None) -> None:
     """The term index, from the record; the lock is held."""
     old = store.state().lexical
     new = f"lexical-{int(old.rpartition('-')[2]) + 1}"
@@ -30,8 +33,13 @@ def rebuild_lexical(store: Store) -> None:
     writer = Lexical.create(store.path / new, analyzer=store.analyzer).writer()
     try:
         with store.record.reading() as connection:
-            for row, text in connection.execute("SELECT row, text FROM contents ORDER BY row"):
-                writer.add((row,), (text,))
+            cursor = connection.execute("SELECT row, text FROM contents ORDER BY row")
+            done = 0
+            while part := cursor.fetchmany(_PART):
+                writer.add(*zip(*part))
+                done += len(part)
+                if progress is not None:
+                    progress(done)
         writer.commit()
     finally:
         writer.close()
@@ -46,9 +54,7 @@ def rebuild_index(store: Store) -> None:
     _switch(store, store.state().space)
 
 
-def reencode(
-    store: Store, encoder: Encoder | None, progress: Callable[[int], object] | None
-) -> int:
+def reencode(store: Store, encoder: Encoder | None, progress: Progress | None) -> int:
     """Vectors of another encoder for every text; the lock is held.
 
     Until all are there the old ones answer; what a kill cut off is taken up by the next call.
@@ -69,13 +75,15 @@ def reencode(
     return done
 
 
-def compact(store: Store) -> None:
+def compact(store: Store, progress: Progress | None = None) -> None:
     """Every file rewritten with nothing in it but what the corpus holds; the lock is held."""
     state = store.state()
     if state.space:
         _switch(store, _copied(store))
-    rebuild_lexical(store)
+    rebuild_lexical(store, progress)
     with store.record.reading() as connection:
+        # So that a corpus of an older version gives back space in steps from now on, too.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("VACUUM")
 
 

@@ -10,27 +10,26 @@ from pathlib import Path
 from stepwell.errors import CorpusError, StepwellError
 
 
+class DiskError(CorpusError):
+    """The disk is full, or may not be written to; nothing is wrong with the corpus."""
+
+
 @contextmanager
 def disk(folder: Path) -> Iterator[None]:
     """Around what writes files of a corpus.
 
     Raises:
-        CorpusError: The disk is full, or may not be written to.
+        DiskError: The disk is full, or may not be written to.
     """
     try:
         yield
     except StepwellError:
         raise
     except (OSError, ValueError) as error:  # tantivy raises ValueError, whatever went wrong
-        raise CorpusError(
+        raise DiskError(
             f"corpus {str(folder)!r} cannot be written to ({error}); see to the space on its disk "
             "and the permissions of its folder: what was acknowledged before is kept"
         ) from error
-
-
-def is_of_disk(error: CorpusError) -> bool:
-    """Whether it was the disk that refused, and nothing that is wrong with the corpus."""
-    return isinstance(error.__cause__, (OSError, ValueError, sqlite3.OperationalError))
 
 
 def explained(error: sqlite3.DatabaseError, path: Path) -> CorpusError:
@@ -39,7 +38,7 @@ def explained(error: sqlite3.DatabaseError, path: Path) -> CorpusError:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return CorpusError(f"corpus {where!r} is locked by another process; try again ({error})")
     if isinstance(error, sqlite3.OperationalError):
-        return CorpusError(
+        return DiskError(
             f"corpus {where!r} cannot be read or written ({error}); see to the permissions of its "
             "folder and the space on its disk, or open it with read_only=True"
         )

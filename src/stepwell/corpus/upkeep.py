@@ -13,7 +13,7 @@ from stepwell.corpus.lexical import LexicalWriter
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
 from stepwell.corpus.record import fact, keep
-from stepwell.corpus.refusals import is_of_disk
+from stepwell.corpus.refusals import DiskError
 from stepwell.corpus.store import Store, chroma_path, vectors_path
 from stepwell.corpus.verifying import damage, difference, lost_vectors
 from stepwell.corpus.writing import Writer, changed
@@ -45,9 +45,7 @@ def later(store: Store) -> Iterator[None]:
     """What the disk refuses here is done by the next writer."""
     try:
         yield
-    except CorpusError as error:
-        if not is_of_disk(error):
-            raise
+    except DiskError as error:
         log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
 
 

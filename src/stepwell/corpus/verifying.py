@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from stepwell.corpus.writing import is_written, text_hash
 from stepwell.errors import CorpusError
 
 _PART = 4096
+
+Progress = Callable[[int, int], object]
 _KINDS = frozenset((".term", ".idx", ".pos", ".fast", ".fieldnorm", ".store"))
 
 
@@ -45,12 +48,12 @@ class Report:
         return not self.problems
 
 
-def verify(store: Store) -> Report:
+def verify(store: Store, progress: Progress | None = None) -> Report:
     """Compare the record with every index, reading all of them; who writes is not waited for."""
     busy = is_written(store.path)
     with store.record.held() as connection:
         state = State.read(connection)
-        documents, problems = _record(connection, state)
+        documents, problems = _record(connection, state, progress)
     problem = damage(store.path / state.lexical)
     if problem:
         return Report(documents, 0, (*problems, f"the term index cannot be used: {problem}"))
@@ -146,13 +149,15 @@ def lost_vectors(
     return sorted(lost)
 
 
-def _record(connection: sqlite3.Connection, state: State) -> tuple[int, list[str]]:
+def _record(
+    connection: sqlite3.Connection, state: State, progress: Progress | None
+) -> tuple[int, list[str]]:
     problems = []
     broken = connection.execute("PRAGMA integrity_check").fetchall()
     if broken != [("ok",)]:
         problems.append(f"the record is damaged: {broken[0][0]}")
     (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-    damaged = _damaged(connection)
+    damaged = _damaged(connection, documents, progress)
     (texts,) = connection.execute(
         "SELECT count(*) FROM documents JOIN contents USING (row)"
     ).fetchone()
@@ -168,18 +173,24 @@ def _record(connection: sqlite3.Connection, state: State) -> tuple[int, list[str
     return int(documents), problems
 
 
-def _damaged(connection: sqlite3.Connection) -> list[str]:
+def _damaged(connection: sqlite3.Connection, total: int, progress: Progress | None) -> list[str]:
     """Ids of documents whose text has another hash than it had, or whose metadata is no JSON."""
     # As bytes, because damage may have left what is no UTF-8.
     rows = connection.execute(
         "SELECT CAST(id AS BLOB), hash, CAST(text AS BLOB), CAST(metadata AS BLOB) "
         "FROM documents JOIN contents USING (row) ORDER BY row"
     )
-    return [
-        id.decode("utf-8", "replace")
-        for id, hash, text, metadata in rows
-        if hash != text_hash(text) or not _is_object(metadata)
-    ]
+    damaged, read = [], 0
+    while part := rows.fetchmany(_PART):
+        damaged += [
+            id.decode("utf-8", "replace")
+            for id, hash, text, metadata in part
+            if hash != text_hash(text) or not _is_object(metadata)
+        ]
+        read += len(part)
+        if progress is not None:
+            progress(read, total)
+    return damaged
 
 
 def _is_object(data: bytes) -> bool:

@@ -31,6 +31,7 @@ from stepwell.corpus.matching import Fields, add_facets, remove_facets
 from stepwell.corpus.metadata import checked
 from stepwell.corpus.placing import Fresh, Placer, Text
 from stepwell.corpus.record import fact, keep
+from stepwell.corpus.refusals import DiskError
 from stepwell.corpus.store import Store
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
@@ -64,7 +65,7 @@ def locked(folder: Path, *, timeout: float) -> Iterator[None]:
             f"(now {timeout:g} s)"
         ) from None
     except OSError as error:
-        raise CorpusError(
+        raise DiskError(
             f"corpus {str(folder)!r} cannot be written to ({error}); make the folder writable, or "
             "open it with read_only=True"
         ) from error

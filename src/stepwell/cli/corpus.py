@@ -1,0 +1,156 @@
+"""`stepwell corpus`: what keeps a corpus whole, small and movable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stepwell.cli.terminal import (
+    AsJson,
+    Debug,
+    encoder_named,
+    print_json,
+    progress,
+    reported,
+    say,
+)
+from stepwell.corpus import Corpus, Report, examined, export, import_corpus
+from stepwell.corpus.exporting import Exported
+
+Place = Annotated[Path, typer.Argument(metavar="PATH", help="The corpus.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines.")]
+
+corpus_app = typer.Typer(
+    name="corpus",
+    help="Verify, rebuild, compact, export or import a corpus.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@corpus_app.command()
+def verify(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Compare the record with every index, reading all of it; nothing is changed.
+
+    The exit code is 1 when they differ.
+    """
+    with reported(debug=debug, as_json=as_json):
+        with progress("read") as read:
+            report = examined(path, read)
+        _show(report, path, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@corpus_app.command()
+def rebuild(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Make the indexes anew from the record; searches go on meanwhile."""
+    with reported(debug=debug, as_json=as_json):
+        with _opened(path) as corpus:
+            repaired = list(corpus.repaired)
+            with progress("indexed") as indexed:
+                corpus.rebuild(progress=lambda n: indexed(n, len(corpus)))
+            documents = len(corpus)
+        if as_json:
+            print_json({"corpus": str(path), "documents": documents, "repaired": repaired})
+            return
+        typer.echo(f"{path}: the indexes were made anew from {documents} documents")
+
+
+@corpus_app.command()
+def compact(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Rewrite every file without what was replaced or deleted; searches go on meanwhile."""
+    with reported(debug=debug, as_json=as_json):
+        with _opened(path) as corpus:
+            before = _size(path)
+            with progress("indexed") as indexed:
+                corpus.compact(progress=lambda n: indexed(n, len(corpus)))
+            documents = len(corpus)
+        after = _size(path)
+        if as_json:
+            sizes = {"bytes_before": before, "bytes_after": after}
+            print_json({"corpus": str(path), "documents": documents, **sizes})
+            return
+        typer.echo(f"{path}: {documents} documents, {_mb(before)} before, {_mb(after)} now")
+
+
+@corpus_app.command(name="export")
+def export_file(
+    path: Place,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="JSON lines; replaced.")],
+    vectors: Annotated[bool, typer.Option(help="Whether the vectors go with the texts.")] = True,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a corpus to one file, from one state of it, whoever writes meanwhile."""
+    with reported(debug=debug, as_json=as_json):
+        with _opened(path, read_only=True) as corpus, progress("exported") as exported:
+            total = len(corpus)
+            count = export(corpus, to, vectors=vectors, progress=lambda n: exported(n, total))
+        if as_json:
+            print_json({"corpus": str(path), "documents": count, "file": str(to)})
+            return
+        typer.echo(f"{to}: {count} documents of {path}")
+
+
+@corpus_app.command(name="import")
+def import_file(
+    file: File,
+    to: Annotated[Path, typer.Option("--to", metavar="PATH", help="The corpus to make.")],
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Makes vectors anew, as in index; by default those of the file."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a corpus from an exported file, whole or not at all."""
+    with reported(debug=debug, as_json=as_json):
+        total = Exported(file).documents
+        with progress("imported") as imported:
+            count = import_corpus(
+                file,
+                to,
+                encoder=None if encoder is None else encoder_named(encoder),
+                progress=lambda n: imported(n, total),
+            )
+        if as_json:
+            print_json({"corpus": str(to), "documents": count, "file": str(file)})
+            return
+        typer.echo(f"{to}: {count} documents from {file}")
+
+
+@contextmanager
+def _opened(path: Path, *, read_only: bool = False) -> Iterator[Corpus]:
+    # Nothing is encoded here, so no encoder is asked for, whichever it is.
+    with Corpus.open(path, encoder=None, create=False, read_only=read_only) as corpus:
+        for repair in corpus.repaired:
+            say(f"repaired: {repair}")
+        yield corpus
+
+
+def _show(report: Report, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        found: dict[str, Any] = {"corpus": str(path), "ok": report.ok}
+        counts = {"documents": report.documents, "vectors": report.vectors}
+        print_json({**found, **counts, "problems": list(report.problems)})
+        return
+    typer.echo(f"{path}: {report.documents} documents, {report.vectors} with a vector")
+    for problem in report.problems:
+        typer.echo(f"problem: {problem}")
+    if report.ok:
+        typer.echo("the record and its indexes agree")
+    else:
+        say(f"indexes are made anew with: stepwell corpus rebuild {path}", style="yellow")
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

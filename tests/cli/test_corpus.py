@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stepwell import Corpus, Document
+
+
+def _damaged(corpus: Path) -> None:
+    for file in next(corpus.glob("lexical-*")).glob("*.term"):
+        file.write_bytes(b"nonsense")
+
+
+def test_verify_says_whether_record_and_indexes_agree(run, corpus: Path) -> None:
+    """Of a whole corpus the exit code is 0, and JSON has the counts."""
+    said = run("corpus", "verify", corpus)
+    assert (said.code, said.err) == (0, "")
+    assert "3 documents, 0 with a vector\nthe record and its indexes agree\n" in said.out
+    counts = {"documents": 3, "vectors": 0}
+    found = {"corpus": str(corpus), "ok": True, **counts, "problems": []}
+    assert run("corpus", "verify", corpus, "--json").json == found
+
+
+def test_verify_finds_damage_and_leaves_it_and_rebuild_mends_it(run, corpus: Path) -> None:
+    """A damaged index ends verify with 1 and the command that mends it; then all is well."""
+    _damaged(corpus)
+    for _ in range(2):
+        said = run("corpus", "verify", corpus)
+        assert said.code == 1
+        assert "problem: the term index cannot be used" in said.out
+        assert said.err == f"indexes are made anew with: stepwell corpus rebuild {corpus}\n"
+    said = run("corpus", "verify", corpus, "--json")
+    assert (said.code, said.json["ok"], len(said.json["problems"])) == (1, False, 1)
+    assert "rebuilt" in run("corpus", "rebuild", corpus, "--json").json["repaired"][0]
+    assert run("corpus", "rebuild", corpus).out.endswith("made anew from 3 documents\n")
+    assert run("corpus", "verify", corpus).code == 0
+
+
+def test_compact_gives_back_the_room_of_what_was_deleted(run, tmp_path: Path) -> None:
+    """After most documents are deleted the files are smaller, and the rest is there."""
+    place = tmp_path / "c"
+    with Corpus.open(place, encoder=None) as made:
+        made.add(Document(str(n), f"{n} " + "word " * 300) for n in range(900))
+        made.delete([str(n) for n in range(10, 900)])
+    said = run("corpus", "compact", place, "--json")
+    assert said.code == 0
+    assert said.json["documents"] == 10
+    assert said.json["bytes_after"] < said.json["bytes_before"] / 2
+    assert "10 documents" in run("corpus", "compact", place).out
+    assert run("corpus", "verify", place).code == 0
+
+
+@pytest.mark.parametrize("option", ["--vectors", "--no-vectors"])
+def test_export_and_import_make_the_same_corpus(run, folder: Path, tmp_path: Path, option) -> None:
+    """What index made is exported and imported, and answers a search in the same way."""
+    place, file, again = tmp_path / "c", tmp_path / "c.jsonl", tmp_path / "again"
+    assert run("index", folder, "--to", place).code == 0
+    said = run("corpus", "export", place, "--to", file, option, "--json")
+    assert said.json == {"corpus": str(place), "documents": 3, "file": str(file)}
+    assert json.loads(file.read_text().split("\n")[0])["documents"] == 3
+    encoder = () if option == "--vectors" else ("--encoder", "embedded")
+    said = run("corpus", "import", file, "--to", again, *encoder)
+    assert (said.code, said.out) == (0, f"{again}: 3 documents from {file}\n")
+    asked = ("old logs", "--preset", "two-stage", "--json")
+    assert run("search", again, *asked).json["hits"] == run("search", place, *asked).json["hits"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["verify", "{tmp}/nothing"], 1, "there is no corpus at"),
+        (["rebuild", "{tmp}/nothing"], 1, "there is no corpus at"),
+        (["compact", "{docs}"], 1, "is a folder of other things"),
+        (["export", "{tmp}/nothing", "--to", "{tmp}/f"], 1, "there is no corpus at"),
+        (["export", "{corpus}", "--to", "{tmp}/no/f"], 2, "there is no folder"),
+        (["import", "{tmp}/nothing", "--to", "{tmp}/c"], 2, "cannot be read"),
+        (["import", "{docs}/logs.txt", "--to", "{tmp}/c"], 2, "is no exported corpus"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    run, corpus: Path, folder: Path, tmp_path: Path, args, code: int, message: str
+) -> None:
+    """A mistake is answered as by the other commands, and nothing is made."""
+    places = {"tmp": tmp_path, "corpus": corpus, "docs": folder}
+    said = run("corpus", *(arg.format(**places) for arg in args))
+    assert (said.code, said.out) == (code, "")
+    assert said.err.startswith("stepwell: ")
+    assert message in said.err
+    said = run("corpus", *(arg.format(**places) for arg in args), "--json")
+    assert message in json.loads(said.err)["error"]["message"]
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "nothing").exists()
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_place_that_is_taken_is_named(run, corpus: Path, tmp_path: Path) -> None:
+    """An import does not touch a corpus that is there."""
+    file = tmp_path / "f.jsonl"
+    assert run("corpus", "export", corpus, "--to", file).code == 0
+    said = run("corpus", "import", file, "--to", corpus)
+    assert (said.code, said.out) == (1, "")
+    assert "name a new folder" in said.err
+    assert run("corpus", "verify", corpus).code == 0
