@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from stepwell.candidates import Candidates
+from stepwell.depth import Depth
 from stepwell.depth.promise import fewest, interval, last_kept, p_value, upper_limit
 from stepwell.errors import ConfigurationError, InputError
-from stepwell.tune.depth import Trial, calibrate_depth, fit_depth
-from tests.depth.formulas import MOST, QUESTIONS, K, cascade, curves
+from stepwell.tune.depth import Curve, Trial, calibrate_depth, fit_depth
+from tests.depth.formulas import MOST, QUESTIONS, K, cascade, curves, found, reads
 
 
 def test_the_promise_is_kept_in_as_many_draws_as_it_says() -> None:
@@ -114,3 +116,25 @@ def test_the_draw_is_that_of_the_seed() -> None:
     """The same queries and seed give the same depth, in any copy."""
     one, two = (fit_depth(curves(120), k=K, blend=0.5, most=MOST, error_rate=0.1) for _ in "ab")
     assert one.to_dict() == two.to_dict()
+
+
+def test_what_was_tried_is_what_a_stage_does(depth: Depth) -> None:
+    """A stage reads as many candidates, and errs at the same questions, as the trial of it."""
+    plain, bounded, wrong = cascade(MOST), cascade(depth), 0
+    for query in (f"unseen {at}" for at in range(60)):
+        given = found.run(Candidates.start(query))
+        values = np.array(reads(query, given.texts()), dtype=np.float32)
+        trial = Trial.of(
+            Curve(given.score, values.astype(np.float64)),
+            depth.completions,
+            depth.looks,
+            k=K,
+            blend=0.5,
+            tolerance=0,
+        )
+        result = bounded.search(query)
+        assert result.trace.records[1].notes["read"] == trial.read_at(depth.bar)
+        differs = set(result.ids) != set(plain.search(query).ids)
+        assert differs == trial.wrong_at(depth.bar)
+        wrong += differs
+    assert wrong <= binom.ppf(0.999, 60, depth.error_rate)

@@ -70,11 +70,11 @@ class CrossEncoder:
     ) -> None:
         self.name = name
         self.k = check_k(k)
-        self.depth: int | str | Depth | None = (
-            depth if isinstance(depth, (Depth, str)) else check_k(depth, what="depth")
-        )
         if isinstance(depth, str) and depth != "auto":
             raise ConfigurationError(f"depth must be a number, a Depth or 'auto', not {depth!r}")
+        self.depth: int | Depth | Literal["auto"] | None = (
+            depth if isinstance(depth, (Depth, str)) else check_k(depth, what="depth")
+        )
         self.blend = check_blend(blend)
         self.given, self.backend, self.cache, self.shared = model, backend, cache, shared
         own = model is None or isinstance(model, str)
