@@ -1,7 +1,7 @@
 """A process that writes to a corpus until it is killed, saying what was acknowledged.
 
-Run as `python -m tests.corpus.killing PATH SEED`: every line of its output is a change that the
-corpus has acknowledged.
+Run as `python -m tests.corpus.killing PATH SEED SIZE`: every line of its output is a change that
+the corpus has acknowledged. SIZE documents were there before, see `base`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def killed_run(
-    path: Path, *, seed: int, seconds: float, from_start: bool = False
+    path: Path, *, seed: int, seconds: float, from_start: bool = False, size: int = 0
 ) -> list[dict[str, Any]]:
     """What such a process said before it was killed.
 
@@ -32,10 +32,11 @@ def killed_run(
         path: The corpus.
         seed: Of what it does.
         seconds: How long it lives after its first line.
+        size: How many documents there were before the first run.
         from_start: Count from its start instead, so that it may die while it makes the corpus.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.corpus.killing", str(path), str(seed)],
+        [sys.executable, "-m", "tests.corpus.killing", str(path), str(seed), str(size)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -56,11 +57,19 @@ def text_of(id: str, turn: str) -> str:
     )
 
 
-def changes(seed: int) -> Iterator[tuple[str, list[str], str]]:
-    """An endless run of additions, replacements and deletions."""
+def base(size: int) -> list[str]:
+    """The ids of documents that were there before."""
+    return [f"base-{n}" for n in range(size)]
+
+
+def changes(seed: int, size: int = 0) -> Iterator[tuple[str, list[str], str]]:
+    """An endless run of additions, replacements, deletions and, now and then, compactions."""
     rng = random.Random(seed)
-    held: list[str] = []
+    held = base(size)
     for turn in range(1_000_000):
+        if rng.random() < 0.02:
+            yield "compact", [], ""
+            continue
         verb = rng.choice(["add", "add", "upsert", "delete"]) if len(held) > 40 else "add"
         if verb == "add":
             ids = [f"{seed}-{turn}-{n}" for n in range(rng.randint(1, 60))]
@@ -72,14 +81,16 @@ def changes(seed: int) -> Iterator[tuple[str, list[str], str]]:
         yield verb, ids, f"{seed}.{turn}"
 
 
-def main(path: str, seed: str) -> None:
+def main(path: str, seed: str, size: str = "0") -> None:
     """Change the corpus for ever."""
     writing.BATCH_ENCODED = 20  # several batches a call, each acknowledged by itself
 
     with Corpus.open(path, encoder=BagOfWords()) as corpus:
         _say("open", [], "")
-        for verb, ids, turn in changes(int(seed)):
-            if verb == "delete":
+        for verb, ids, turn in changes(int(seed), int(size)):
+            if verb == "compact":
+                corpus.compact()
+            elif verb == "delete":
                 _say("deleting", ids, turn)
                 corpus.delete(ids)
                 _say("delete", ids, turn)

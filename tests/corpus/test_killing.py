@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stepwell import Corpus
+from stepwell import Corpus, Document
 from tests.corpus.encoders import BagOfWords
-from tests.corpus.killing import killed_run, text_of
+from tests.corpus.killing import base, killed_run, text_of
 
 RUNS = int(os.environ.get("STEPWELL_KILLS", "6"))
+SIZE = int(os.environ.get("STEPWELL_KILL_DOCUMENTS", "500"))
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 
@@ -21,13 +22,15 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 def test_a_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """Killed again and again, the corpus opens, agrees and holds what was acknowledged.
 
-    STEPWELL_KILLS sets how often.
+    STEPWELL_KILLS sets how often, STEPWELL_KILL_DOCUMENTS how many documents there are at first.
     """
     path = tmp_path / "c"
     rng = random.Random(7)
-    sure: dict[str, str] = {}
+    with Corpus.open(path, encoder=BagOfWords()) as corpus:
+        corpus.add(Document(id, text_of(id, "0"), {"turn": "0"}) for id in base(SIZE))
+    sure = dict.fromkeys(base(SIZE), "0")
     for run in range(RUNS):
-        said = killed_run(path, seed=run, seconds=rng.uniform(0.0, 1.0))
+        said = killed_run(path, seed=run, seconds=rng.uniform(0.0, 1.0 + SIZE / 20_000), size=SIZE)
         open_change: dict[str, str | None] = {}
         for line in said:
             ids, turn = line["ids"], str(line["turn"])

@@ -1,5 +1,5 @@
 """The command line: `stepwell index`, `search`, `serve`, `mcp`, `eval`, `compare`, `tune`,
-`corpus`, `calibrate`, `depth`, `demo`, `finetune`, `corpus`.
+`calibrate`, `depth`, `demo`, `finetune`, `corpus`.
 
 Answers go to standard output, everything else (progress, remarks, errors) to standard error. An
 error is one line, or with `--json` one JSON object `{"error": {"type", "message"}}`; the exit code
