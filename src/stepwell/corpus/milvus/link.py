@@ -16,6 +16,8 @@ from stepwell.remote.secret import Secret
 
 TOKEN = "MILVUS_TOKEN"  # the variable, not the token
 _SCHEMES = ("http://", "https://")
+_STATUSES = ("UNAUTHENTICATED", "PERMISSION_DENIED", "DEADLINE_EXCEEDED", "UNAVAILABLE")
+_NOT_LOADED = 101
 
 _opened: Counter[str] = Counter()
 _opening = threading.Lock()
@@ -180,20 +182,25 @@ def refused(address: Address, error: Exception, seconds: float) -> CorpusError:
         )
     if kind == "UNAVAILABLE":
         return CorpusError(f"{where} cannot be reached; start it, or mend the address")
+    if getattr(error, "code", None) == _NOT_LOADED:
+        return CorpusError(f"{where} has the collection not in memory; open the corpus again")
     return CorpusError(f"{where} failed ({kind}); its log, and the cause of this error, say more")
 
 
 def _kind(error: BaseException) -> str:
     """The status of gRPC where there is one, else the class and code of pymilvus."""
-    code = getattr(error, "code", None)
-    code = code() if callable(code) else code
-    name = getattr(code, "name", "")
+    within: BaseException | None = error
+    while within is not None:
+        code = getattr(within, "code", None)
+        status = getattr(code() if callable(code) else code, "name", "")
+        if status in _STATUSES:
+            return str(status)
+        # pymilvus raises errors from themselves.
+        within = None if within.__cause__ is within else within.__cause__
     text = str(error)
-    for status in ("UNAUTHENTICATED", "PERMISSION_DENIED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
-        if name == status or status in text:
-            return status
-    if "auth check failure" in text or "permission deny" in text:
+    if "auth check failure" in text:
         return "UNAUTHENTICATED"
-    if "Fail connecting to server" in text or "illegal connection params" in text:
+    if "Fail connecting to server" in text:
         return "UNAVAILABLE"
-    return f"{type(error).__name__} {code}" if isinstance(code, int) else type(error).__name__
+    code = getattr(error, "code", "")
+    return f"{type(error).__name__} {code if isinstance(code, int) else ''}".strip()
