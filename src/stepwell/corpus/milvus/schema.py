@@ -12,7 +12,7 @@ from stepwell.errors import CorpusError, import_extra
 
 FORMAT = 1
 _LOAD = 600.0  # seconds that loading a large collection into memory may take
-_BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
+_BM25 = {"params": {"bm25_k1": 1.2, "bm25_b": 0.75}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,15 @@ def _schema(link: Link, facts: Facts, *, lite: bool) -> Any:
 
 def _indexes(link: Link, facts: Facts, index: Mapping[str, Any], *, lite: bool) -> Any:
     indexes = link.client.prepare_index_params()
-    indexes.add_index(
-        "sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=_BM25
-    )
+    wanted: dict[str, dict[str, Any]] = {
+        "sparse": {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", **_BM25}
+    }
     if facts.dimension:
-        indexes.add_index("vector", metric_type="COSINE", **index)
+        wanted["vector"] = {"metric_type": "COSINE", **index}
     if not lite:
-        indexes.add_index("facets", index_type="INVERTED")
-        indexes.add_index("seq", index_type="STL_SORT")
+        wanted |= {"facets": {"index_type": "INVERTED"}, "seq": {"index_type": "STL_SORT"}}
+    for name, each in wanted.items():
+        params = each.pop("params", {})
+        # pymilvus sends parameters one by one, and Milvus Lite reads them only together.
+        indexes.add_index(name, params={"params": params} if lite else params, **each)
     return indexes
