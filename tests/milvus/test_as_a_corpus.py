@@ -85,7 +85,9 @@ def test_progress_counts_what_is_written(empty: Either) -> None:
     heard: list[tuple[int, int]] = []
     documents = (Document(str(n), "") for n in range(600))
     assert empty.add(documents, progress=lambda n: heard.append((n, len(empty)))) == 600
-    assert heard == [(256, 256), (512, 512), (600, 600)]
+    assert all(told == held for told, held in heard)
+    assert len(heard) > 2
+    assert heard[-1] == (600, 600)
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,17 @@ def seen_by_filters(metadata: Mapping[str, Any]) -> tuple[list[str], dict[str, s
 
 
 def expression(filter: Filter | None) -> str:
-    """The filter in Milvus's language; what matches everything where there is none.
+    """The filter in Milvus's language; empty, so all, where there is none.
 
     Raises:
         InputError: It orders by a longer string than is kept to order by.
     """
-    return _EVERY if filter is None else _expressed(filter.root)
+    return "" if filter is None else _expressed(filter.root)
+
+
+def both(one: str, other: str) -> str:
+    """What two expressions allow, either of which may be empty."""
+    return f"{one} and {other}" if one and other else one or other
 
 
 _EVERY = "seq >= 0"

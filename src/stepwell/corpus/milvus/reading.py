@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stepwell.corpus.milvus.conditions import both
 from stepwell.corpus.milvus.entities import key_of
 from stepwell.corpus.milvus.link import Link
 from stepwell.corpus.reading import Found
@@ -15,7 +16,8 @@ from stepwell.errors import InputError
 MOST = 16_384
 """Hits that Milvus gives to one search or query."""
 _PAGE = 8_192
-_KEYS = 1_000  # ids asked for at a time
+# Ids asked for at a time; fewer with their texts, so that an answer stays below 64 MB.
+_KEYS, _TEXTS = 1_000, 256
 
 Row = dict[str, Any]
 
@@ -55,7 +57,8 @@ def hits(answer: Any, *, metric: str) -> list[Row]:
 def by_keys(link: Link, ids: Sequence[str], fields: list[str], **asked: Any) -> dict[str, Row]:
     """What is stored of the documents with these ids, by id; without those that are not there."""
     rows: dict[str, Row] = {}
-    for part in _parts(list(dict.fromkeys(ids))):
+    size = _TEXTS if "text" in fields else _KEYS
+    for part in _parts(list(dict.fromkeys(ids)), size):
         keys = [key_of(id) for id in part]
         for row in link.call("get", ids=keys, output_fields=["id", *fields], **asked):
             rows[row["id"]] = row
@@ -70,7 +73,7 @@ def scores_of(search: Callable[[str, int], list[Row]], ids: Sequence[str]) -> di
         ids: Whose.
     """
     scores: dict[str, float] = {}
-    for part in _parts(list(dict.fromkeys(ids))):
+    for part in _parts(list(dict.fromkeys(ids)), _KEYS):
         keys = ", ".join(f'"{key_of(id)}"' for id in part)
         for row in search(f"pk in [{keys}]", len(part)):
             scores[row["id"]] = row["score"]
@@ -91,7 +94,7 @@ def in_order(link: Link, expression: str, upto: int, **asked: Any) -> Iterator[s
         low, high = ranges.pop()
         rows = link.call(
             "query",
-            filter=f"{expression} and seq >= {low} and seq < {high}",
+            filter=both(expression, f"seq >= {low} and seq < {high}"),
             output_fields=["id", "seq"],
             limit=_PAGE + 1,
             **asked,
@@ -110,6 +113,6 @@ def count(link: Link, **asked: Any) -> int:
     return int(rows[0]["count(*)"])
 
 
-def _parts(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _KEYS):
-        yield ids[start : start + _KEYS]
+def _parts(ids: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.corpus.analyzers import Analyzer
+from stepwell.corpus.milvus.conditions import both
 from stepwell.corpus.milvus.entities import stored_term
 from stepwell.corpus.milvus.link import Link
 from stepwell.corpus.milvus.reading import MOST, Row, found, hits
@@ -49,7 +50,7 @@ class Searcher:
         Raises:
             InputError: More documents hold all the words than can be looked at.
         """
-        narrow = f"{where} and {self._holding(text)}"
+        narrow = both(where, self._holding(text))
         limit = min(2 * k + 16, MOST)
         while True:
             rows = self.text(text, limit, narrow, ("text",))

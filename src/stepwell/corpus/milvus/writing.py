@@ -18,7 +18,7 @@ from stepwell.errors import InputError
 from stepwell.models.protocols import Encoder, Vectors
 
 # Documents of a request: with the longest strings that Milvus takes, below its 64 MB.
-BATCH = 256
+BATCH = 128
 _KEYS = 1_000
 
 
