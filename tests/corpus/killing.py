@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell import Corpus, Document
-from stepwell.corpus import writing
+from stepwell.corpus import compacting, writing
 from tests.corpus.encoders import BagOfWords
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +84,7 @@ def changes(seed: int, size: int = 0) -> Iterator[tuple[str, list[str], str]]:
 def main(path: str, seed: str, size: str = "0") -> None:
     """Change the corpus for ever."""
     writing.BATCH_ENCODED = 20  # several batches a call, each acknowledged by itself
+    compacting._AT_LEAST = 20  # so that the background has something to do
 
     with Corpus.open(path, encoder=BagOfWords()) as corpus:
         _say("open", [], "")

@@ -215,6 +215,7 @@ def test_many_deletions_rewrite_the_term_index() -> None:
         documents = [Document(str(n), f"word{n % 5} common " * (1 + n % 3)) for n in range(3000)]
         corpus.add(documents)
         corpus.delete(str(n) for n in range(2000))
+        corpus._compaction.wait()
         fresh.add(documents[2000:])
         query = "word3 common"
         new, old = fresh.search_text(query, 99), corpus.search_text(query, 99)

@@ -15,11 +15,12 @@ import numpy as np
 
 from stepwell.corpus import writing
 from stepwell.corpus.answers import Answers
+from stepwell.corpus.compacting import Compaction
 from stepwell.corpus.opening import Options, opened, placer_of
 from stepwell.corpus.placing import Placer, Text
 from stepwell.corpus.rebuilding import compact, rebuild_index, rebuild_lexical, reencode
 from stepwell.corpus.store import Store
-from stepwell.corpus.upkeep import catch_up, session, sign
+from stepwell.corpus.upkeep import catch_up, later, session, sign
 from stepwell.corpus.writing import Writer, batches, content_hash, locked
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
@@ -45,6 +46,7 @@ class Corpus(Answers):
         self._store = store
         self._options = options
         self._repaired = repaired
+        self._compaction = Compaction(store.path)
         self._discard: Callable[[], Any] | None = None
 
     @classmethod
@@ -101,7 +103,8 @@ class Corpus(Answers):
         return corpus
 
     def close(self) -> None:
-        """Let go of every file; a temporary corpus is removed."""
+        """Let go of every file, after compaction in the background; a temporary one is removed."""
+        self._compaction.wait()
         self._store.close()
         if self._discard is not None:
             self._discard()
@@ -288,6 +291,8 @@ class Corpus(Answers):
             placer = placer or self._placer()
             with session(self._store, placer, self._repaired) as writer:
                 yield writer
+        with later(self._store):
+            self._compaction.begin(self._store)
 
     def _locked(self) -> AbstractContextManager[None]:
         if self._store.read_only:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from secrets import token_hex
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import fact, keep
+from stepwell.corpus.refusals import disk
 from stepwell.corpus.store import Store, chroma_path, vectors_path
 from stepwell.corpus.vectors import checksums
 from stepwell.corpus.writing import changed
@@ -27,31 +29,50 @@ Progress = Callable[[int], object]
 
 def rebuild_lexical(store: Store, progress: Progress | None = None) -> None:
     """The term index, from the record; the lock is held."""
-    old = store.state().lexical
-    new = f"lexical-{int(old.rpartition('-')[2]) + 1}"
-    shutil.rmtree(store.path / new, ignore_errors=True)
-    writer = Lexical.create(store.path / new, analyzer=store.analyzer).writer()
+    folder = store.path / f"{_next_lexical(store)}.new"
+    shutil.rmtree(folder, ignore_errors=True)
+    with store.record.reading() as connection:
+        fill(Lexical.create(folder, analyzer=store.analyzer), connection, progress)
+    adopt(store, folder)
+
+
+def fill(
+    lexical: Lexical, connection: sqlite3.Connection, progress: Progress | None = None
+) -> None:
+    """Put every text of the record into an empty term index."""
+    writer = lexical.writer()
     try:
-        with store.record.reading() as connection:
-            cursor = connection.execute("SELECT row, text FROM contents ORDER BY row")
-            done = 0
-            while part := cursor.fetchmany(_PART):
-                writer.add(*zip(*part))
-                done += len(part)
-                if progress is not None:
-                    progress(done)
+        cursor = connection.execute("SELECT row, text FROM contents ORDER BY row")
+        done = 0
+        while part := cursor.fetchmany(_PART):
+            writer.add(*zip(*part))
+            done += len(part)
+            if progress is not None:
+                progress(done)
         writer.commit()
     finally:
         writer.close()
+
+
+def adopt(store: Store, folder: Path) -> None:
+    """Make the term index in a folder the one that answers; the lock is held."""
+    old, new = store.state().lexical, _next_lexical(store)
+    shutil.rmtree(store.path / new, ignore_errors=True)
+    with disk(store.path):
+        folder.rename(store.path / new)
     with store.record.writing() as connection:
         keep(connection, lexical=new, swept=0)
         changed(connection)
     shutil.rmtree(store.path / old, ignore_errors=True)
 
 
+def _next_lexical(store: Store) -> str:
+    return f"lexical-{int(store.state().lexical.rpartition('-')[2]) + 1}"
+
+
 def rebuild_index(store: Store) -> None:
     """The Chroma collection, from the vector file; the lock is held."""
-    _switch(store, store.state().space)
+    switch(store, store.state().space)
 
 
 def reencode(store: Store, encoder: Encoder | None, progress: Progress | None) -> int:
@@ -71,7 +92,7 @@ def reencode(store: Store, encoder: Encoder | None, progress: Progress | None) -
             done += len(fresh)
             if progress is not None:
                 progress(done)
-    _switch(store, space)
+    switch(store, space)
     return done
 
 
@@ -79,7 +100,9 @@ def compact(store: Store, progress: Progress | None = None) -> None:
     """Every file rewritten with nothing in it but what the corpus holds; the lock is held."""
     state = store.state()
     if state.space:
-        _switch(store, _copied(store))
+        space = new_space(store, state.space)
+        copy_vectors(store, state.space, space)
+        switch(store, space)
     rebuild_lexical(store, progress)
     with store.record.reading() as connection:
         # So that a corpus of an older version gives back space in steps from now on, too.
@@ -87,39 +110,38 @@ def compact(store: Store, progress: Progress | None = None) -> None:
         connection.execute("VACUUM")
 
 
-def _copied(store: Store) -> int:
-    """A space with the vectors in use, in the order of their documents."""
-    state = store.state()
-    places = store.places(state.space)
-    with store.record.reading() as connection:
-        name, dimension = store.encoder_of(state.space)
-        used = dict(
-            connection.execute(
-                "SELECT slot, hash FROM vectors WHERE space = ? AND hash IN "
-                "(SELECT hash FROM documents)",
-                (state.space,),
-            ).fetchall()
-        )
-    slots = list(dict.fromkeys(places.slots.tolist()))
+def new_space(store: Store, like: int) -> int:
+    """A space without vectors for the encoder of another."""
     with store.record.writing() as connection:
-        new = _new_space(connection, name, dimension)
+        return _new_space(connection, *store.encoder_of(like))
+
+
+def copy_vectors(store: Store, old: int, new: int) -> None:
+    """Copy the vectors in use that a space lacks, in the order of their documents."""
+    with store.record.held() as connection:
+        lacking = connection.execute(
+            "SELECT slot, hash FROM documents JOIN vectors USING (hash) WHERE space = ? "
+            "AND hash NOT IN (SELECT hash FROM vectors WHERE space = ?) "
+            "GROUP BY hash ORDER BY min(row)",
+            (old, new),
+        ).fetchall()
+        (at,) = connection.execute("SELECT slots FROM spaces WHERE space = ?", (new,)).fetchone()
+    matrix = store.file(old).view(max((slot for slot, _ in lacking), default=-1) + 1)
     file = store.file(new)
-    for start in range(0, len(slots), _PART):
-        part = slots[start : start + _PART]
-        data = np.ascontiguousarray(places.matrix[part])
-        file.write(start, data)
+    for start in range(0, len(lacking), _PART):
+        part = lacking[start : start + _PART]
+        data = np.ascontiguousarray(matrix[[slot for slot, _ in part]])
+        file.write(at, data)
         with store.record.writing() as connection:
             connection.executemany(
                 "INSERT INTO vectors VALUES (?, ?, ?, ?)",
                 (
-                    (new, used[slot], start + n, crc)
-                    for n, (slot, crc) in enumerate(zip(part, checksums(data)))
+                    (new, hash, at + n, crc)
+                    for n, ((_, hash), crc) in enumerate(zip(part, checksums(data)))
                 ),
             )
-            connection.execute(
-                "UPDATE spaces SET slots = ? WHERE space = ?", (start + len(part), new)
-            )
-    return new
+            at += len(part)
+            connection.execute("UPDATE spaces SET slots = ? WHERE space = ?", (at, new))
 
 
 def _space_of(store: Store, encoder: Encoder) -> int:
@@ -140,10 +162,17 @@ def _new_space(connection: sqlite3.Connection, name: str, dimension: int) -> int
     return space
 
 
-def _switch(store: Store, space: int) -> None:
-    """Make a space the one that answers, in a Chroma collection of its own, and drop all else."""
+def switch(store: Store, space: int, *, chroma: str | None = None) -> None:
+    """Make a space the one that answers, and drop all else; the lock is held.
+
+    Args:
+        store: The corpus.
+        space: Its number.
+        chroma: The Chroma collection that holds the same vectors; None to make it anew.
+    """
     before = store.state()
-    chroma = _filled(store, space) if space and store.kind != "exact" else before.chroma
+    if chroma is None:
+        chroma = _filled(store, space) if space and store.kind != "exact" else before.chroma
     with store.record.writing() as connection:
         dropped = [n for (n,) in connection.execute("SELECT space FROM spaces") if n != space]
         connection.executemany("DELETE FROM vectors WHERE space = ?", ((n,) for n in dropped))

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stepwell.corpus.lexical import LexicalWriter
+from stepwell.corpus.lexical import Lexical, LexicalWriter
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
 from stepwell.corpus.record import fact, keep
 from stepwell.corpus.refusals import DiskError
 from stepwell.corpus.store import Store, chroma_path, vectors_path
 from stepwell.corpus.verifying import damage, difference, lost_vectors
-from stepwell.corpus.writing import Writer, changed
+from stepwell.corpus.writing import Writer, changed, is_held
 from stepwell.errors import CorpusError
 
 log = logging.getLogger("stepwell")
 
-# Deleted rows weigh in BM25's statistics until the term index is rewritten: at this share of all.
-_STALE, _STALE_AT_LEAST = 0.25, 1000
+# Held by who compacts in the background, and the folder of the term index that it makes.
+COMPACT_LOCK, MAKING = "compact.lock", "lexical.new"
 
 
 @contextmanager
@@ -36,7 +36,6 @@ def session(store: Store, placer: Placer | None, repaired: list[str]) -> Iterato
         with later(store):
             writer.sweep()
     with later(store):
-        _renewed(store)
         sign(store)
 
 
@@ -47,11 +46,6 @@ def later(store: Store) -> Iterator[None]:
         yield
     except DiskError as error:
         log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
-
-
-def _renewed(store: Store) -> None:
-    if store.record.fact("swept") > max(_STALE * store.state().count, _STALE_AT_LEAST):
-        rebuild_lexical(store)
 
 
 def catch_up(store: Store, placer: Placer | None, repaired: list[str]) -> None:
@@ -115,8 +109,20 @@ def _mend_lexical(store: Store) -> None:
     lexical.reload()
     if not waiting and lexical.terms().extent() == extent:
         return
-    surplus, lacking = difference(store, lexical.terms())
+    fit(store, lexical)
     with _lexical_writer(store) as writer:
+        Writer(store, writer, None).sweep()
+    with store.record.writing() as connection:
+        changed(connection)
+
+
+def fit(store: Store, lexical: Lexical) -> None:
+    """Make a term index hold the rows that the record holds; the lock is held."""
+    surplus, lacking = difference(store, lexical.terms())
+    if not len(surplus) and not len(lacking):
+        return
+    writer = lexical.writer()
+    try:
         writer.remove(surplus.tolist())
         with store.record.reading() as connection:
             for row in lacking.tolist():
@@ -125,9 +131,8 @@ def _mend_lexical(store: Store) -> None:
                 ).fetchone()
                 writer.add((row,), (text,))
         writer.commit()
-        Writer(store, writer, None).sweep()
-    with store.record.writing() as connection:
-        changed(connection)
+    finally:
+        writer.close()
 
 
 @contextmanager
@@ -202,6 +207,8 @@ def _drop_leftovers(store: Store) -> None:
     """Delete folders that a rebuild was killed over."""
     state = store.state()
     used = {store.path / state.lexical, chroma_path(store.path, state.chroma)}
-    for folder in (*store.path.glob("lexical-*"), *store.path.glob("chroma-*")):
+    if is_held(store.path / COMPACT_LOCK):
+        used.add(store.path / MAKING)
+    for folder in (*store.path.glob("lexical[-.]*"), *store.path.glob("chroma-*")):
         if folder not in used:
             shutil.rmtree(folder, ignore_errors=True)

@@ -77,7 +77,12 @@ def locked(folder: Path, *, timeout: float) -> Iterator[None]:
 
 def is_written(folder: Path) -> bool:
     """Whether somebody writes to a corpus at this moment."""
-    lock = filelock.FileLock(folder / LOCK, timeout=0, is_singleton=False)
+    return is_held(folder / LOCK)
+
+
+def is_held(file: Path) -> bool:
+    """Whether somebody holds a lock."""
+    lock = filelock.FileLock(file, timeout=0, is_singleton=False)
     try:
         lock.acquire()
     except filelock.Timeout:
