@@ -40,7 +40,7 @@ from stepwell.trace import StageRecord, Trace, record_of
 from stepwell.watching import watcher
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.searchable import Searchable
     from stepwell.shadow import Shadow
 
 OnFailure = Literal["raise", "skip"]
@@ -91,7 +91,7 @@ class Cascade:
         _check_stages(self.stages, self.on_failure)
 
     @classmethod
-    def default(cls, corpus: Corpus | None = None, *, k: int = 10) -> Cascade:
+    def default(cls, corpus: Searchable | None = None, *, k: int = 10) -> Cascade:
         """The recommended cascade: hybrid recall, bi-encoder, cross-encoder, each blended.
 
         Args:
@@ -107,7 +107,7 @@ class Cascade:
     def load(
         cls,
         path: str | Path,
-        corpus: Corpus | EllipsisType | None = ...,
+        corpus: Searchable | EllipsisType | None = ...,
         *,
         stages: Iterable[Stage] = (),
         shadow: Cascade | Shadow | None = None,

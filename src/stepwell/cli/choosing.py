@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepwell.cascade import Cascade
-from stepwell.corpus import Corpus
+from stepwell.corpus.searchable import Searchable
 from stepwell.errors import InputError
 from stepwell.stages.presets import DEFAULT, preset
 
 
 def chosen_cascade(
-    corpus: Corpus, *, preset_name: str | None, file: Path | None, k: int
+    corpus: Searchable, *, preset_name: str | None, file: Path | None, k: int
 ) -> Cascade:
     """The cascade of a preset or a file; by default three-stage, or bm25 without vectors.
 

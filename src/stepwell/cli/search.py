@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +20,7 @@ from stepwell.cli.terminal import (
     say,
     stdout,
 )
-from stepwell.corpus import Corpus
+from stepwell.corpus.anywhere import existing
 from stepwell.documents import well_formed
 from stepwell.errors import InputError
 from stepwell.result import Result
@@ -31,7 +30,9 @@ LEAST = 10
 
 
 def search(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The corpus.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="The corpus, or the URL or .db file of a Milvus.")
+    ],
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
     k: Annotated[int, typer.Option("--k", "-k", help="How many documents.")] = 10,
     preset_name: Annotated[
@@ -55,7 +56,7 @@ def search(
     """Search a corpus."""
     with reported(debug=debug, as_json=as_json):
         wanted = _filter(filter)
-        with Corpus.open(path, encoder=encoder_named(encoder), create=False) as corpus:
+        with existing(path, encoder=encoder_named(encoder)) as corpus:
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
             cascade = chosen_cascade(

@@ -20,7 +20,11 @@ NEEDED = ("fastapi", "uvicorn", "opentelemetry.exporter.prometheus")
 
 def serve(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="The corpus; without it, only rerank.")
+        str | None,
+        typer.Argument(
+            metavar="[PATH]",
+            help="The corpus, or the URL or .db file of a Milvus; without it, only rerank.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[
@@ -96,7 +100,8 @@ def serve(
             _tell(service.corpus.repaired if service.corpus else ())
             if key is None and not is_loopback(listening):
                 say(f"anybody who reaches {host} can ask: set a key (--key-file)", style="yellow")
-            say(f"stepwell serves {path or 'a reranker'} at {url_of(listening)}")
+            what = getattr(service.corpus, "uri", path)  # a URL is shown without its credentials
+            say(f"stepwell serves {what or 'a reranker'} at {url_of(listening)}")
             run(service, listening, drain=drain)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stepwell.cascade import Cascade
-from stepwell.corpus import Corpus
+from stepwell.corpus.anywhere import AnyCorpus, existing
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.models.loading import Backend, EncoderSpec, ScorerSpec
 from stepwell.models.protocols import PairScorer, PairScores
@@ -51,7 +51,7 @@ class Service:
         self,
         scorer: PairScorer,
         *,
-        corpus: Corpus | None = None,
+        corpus: AnyCorpus | None = None,
         cascade: Cascade | None = None,
         limits: Limits | None = None,
         key: Secret | None = None,
@@ -91,7 +91,8 @@ class Service:
         """Open a corpus and name a model; its weights are loaded by `warm`.
 
         Args:
-            path: The corpus; None for a server that only reranks.
+            path: The corpus, or the URL or .db file of a Milvus; None for a server that only
+                reranks.
             model: As in `CrossEncoder`.
             backend: As in `CrossEncoder`.
             encoder: As in `Corpus.open`.
@@ -114,7 +115,7 @@ class Service:
             if shadow_file is not None:
                 raise InputError("--shadow runs beside searches: name a corpus")
             return cls(scorer, limits=limits, key=key)
-        corpus = Corpus.open(path, encoder=encoder, create=False)
+        corpus = existing(path, encoder=encoder)
         try:
             if cascade_file is not None and preset_name is not None:
                 raise InputError("--preset and --cascade exclude each other")

@@ -132,6 +132,11 @@ class MilvusCorpus:
         return self._address.uri
 
     @property
+    def repaired(self) -> tuple[str, ...]:
+        """Nothing: what is damaged is Milvus's to repair."""
+        return ()
+
+    @property
     def analyzer(self) -> str:
         """The name of what makes terms of texts."""
         return self._analyzer.name
