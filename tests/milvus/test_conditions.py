@@ -12,7 +12,20 @@ from stepwell import Document, Filter, InputError
 from tests.corpus.test_matching import FILTERS, METADATA
 from tests.milvus.conftest import Make
 
-NUMBERS = [2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), 0, -0.0, 0.5, -0.5, 1e300, -1e300]
+NUMBERS = [
+    2**53,
+    2**53 + 1,
+    float(2**53),
+    2**63 - 2,
+    2**63 - 1,
+    -(2**63),
+    0,
+    -0.0,
+    0.5,
+    -0.5,
+    1e300,
+    -1e300,
+]
 TRICKY: list[dict[str, Any]] = [
     {},
     {"a": None},
