@@ -68,11 +68,20 @@ def test_means_intervals_and_percentiles_are_those_of_numpy_and_scipy() -> None:
     ]
     report = report_of(found, counts={"compared": 200}, errors={})
     shares = [len(set(each.live.ids) & set(each.shadow.ids)) / 10 for each in found]
-    low, high = stats.norm.interval(0.95, np.mean(shares), stats.sem(shares))
+    z = stats.norm.ppf(0.975)
+    weights = [1.0] * 200 + [z * z / 2] * 2
+    centre = np.average([*shares, 0, 1], weights=weights)
+    spread = np.average((np.array([*shares, 0, 1]) - centre) ** 2, weights=weights)
+    low, high = stats.norm.interval(0.95, centre, np.sqrt(spread / (200 + z * z)))
+    assert (low, high) == pytest.approx(
+        stats.norm.interval(0.95, np.mean(shares), stats.sem(shares)), abs=0.01
+    )
     assert report.overlap.value == pytest.approx(np.mean(shares))
     assert report.overlap.interval95 == pytest.approx((low, high))
     firsts = [each.live.ids[0] == each.shadow.ids[0] for each in found]
     assert report.same_first.value == pytest.approx(np.mean(firsts))
+    wilson = stats.binomtest(sum(firsts), 200).proportion_ci(method="wilson")
+    assert report.same_first.interval95 == pytest.approx((wilson.low, wilson.high))
     for side, factor in (("live", 1), ("shadow", 3)):
         values = np.percentile([factor * each.live.ms for each in found], [50, 95, 99])
         assert list(report.latency_ms[side].values()) == pytest.approx(values, abs=1e-3)
@@ -85,8 +94,32 @@ def test_an_interval_stays_within_shares() -> None:
     """Nothing, one, equal ones and ones near the edge."""
     assert Mean.of([]) == Mean(None, (0.0, 1.0))
     assert Mean.of([0.5]) == Mean(0.5, (0.0, 1.0))
-    assert Mean.of([1.0, 1.0, 1.0]) == Mean(1.0, (1.0, 1.0))
     assert Mean.of([1.0, 1.0, 0.9]).interval95[1] == 1.0
+    assert Mean.of([0.0, 0.0, 0.1]).interval95[0] == 0.0
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.98])
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_intervals_hold_the_mean_they_are_drawn_from(share: float, count: int) -> None:
+    """In 1,000 draws of values of 1 and .2, at least 90% of the intervals hold the true mean, for a
+    few answers that agree as for many."""
+    chance = np.random.default_rng(7)
+    drawn = chance.random((1000, count)) < share
+    overlap = [Mean.of(np.where(row, 1.0, 0.2).tolist()).interval95 for row in drawn]
+    same = [Mean.share(row.tolist()).interval95 for row in drawn]
+    held = [(low <= 0.2 + 0.8 * share <= high) for low, high in overlap]
+    assert np.mean(held) >= 0.9
+    assert np.mean([low <= share <= high for low, high in same]) >= 0.85
+
+
+@pytest.mark.parametrize("count", [2, 3, 1000])
+def test_answers_that_all_agree_are_no_certainty(count: int) -> None:
+    """Every interval of the report reaches below 1, and less far the more there are."""
+    report = report_of([difference("ab", "ab")] * count, counts={}, errors={})
+    for each in (report.overlap, report.rank_biased_overlap, report.same_first):
+        assert each.value == 1.0
+        assert each.interval95[1] == 1.0
+        assert 0.2 < each.interval95[0] < 0.2 + 0.8 * count / (count + 2)
 
 
 def test_equal_answers_are_not_listed_and_shortened_ones_are() -> None:

@@ -7,7 +7,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,18 @@ from stepwell.shadow.difference import Difference
 SHOWN = 10
 """Queries that are listed."""
 PERCENTILES = (50, 95, 99)
+Z = NormalDist().inv_cdf(0.975)
 COUNTED = ("offered", "unsampled", "compared", "failed", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean of shares.
+    """A mean of values between 0 and 1.
 
     Attributes:
         value: The mean; None of nothing.
-        interval95: Where it lies with 95% confidence; from 0 to 1 for fewer than two.
+        interval95: Where it lies with 95% confidence; from 0 to 1 for fewer than two. Values that
+            are all alike have a width too: a few of them say little of the next one.
     """
 
     value: float | None
@@ -34,12 +36,27 @@ class Mean:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
-        """The mean, with its interval by the normal approximation, kept within 0 and 1."""
+        """The mean, with its interval by the normal approximation.
+
+        As Agresti and Coull do for shares, z squared values are added to those that were seen, half
+        of them 0 and half 1.
+        """
         if len(values) < 2:
             return cls(values[0] if values else None, (0.0, 1.0))
-        mean = fmean(values)
-        half = NormalDist().inv_cdf(0.975) * stdev(values) / math.sqrt(len(values))
-        return cls(mean, (max(mean - half, 0.0), min(mean + half, 1.0)))
+        count = len(values) + Z * Z
+        centre = (sum(values) + Z * Z / 2) / count
+        spread = (sum(value * value for value in values) + Z * Z / 2) / count - centre * centre
+        return cls(fmean(values), _within(centre, Z * math.sqrt(spread / count)))
+
+    @classmethod
+    def share(cls, hits: Sequence[bool]) -> Mean:
+        """How many of them are true, in parts, with Wilson's interval."""
+        if len(hits) < 2:
+            return cls(float(hits[0]) if hits else None, (0.0, 1.0))
+        count, part = len(hits), fmean(hits)
+        centre = (part + Z * Z / (2 * count)) / (1 + Z * Z / count)
+        spread = part * (1 - part) / count + (Z / (2 * count)) ** 2
+        return cls(part, _within(centre, Z * math.sqrt(spread) / (1 + Z * Z / count)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -163,13 +180,17 @@ def report_of(
         kept=len(found),
         overlap=Mean.of([each.overlap for each in found]),
         rank_biased_overlap=Mean.of([each.rank_biased_overlap for each in found]),
-        same_first=Mean.of([float(d.live.ids[:1] == d.shadow.ids[:1]) for d in found]),
+        same_first=Mean.share([d.live.ids[:1] == d.shadow.ids[:1] for d in found]),
         latency_ms={
             name: _percentiles([side.ms for side in each]) for name, each in sides.items() if each
         },
         degraded={name: sum(side.degraded for side in each) for name, each in sides.items()},
         changed=tuple(sorted(differing, key=_alike)[:SHOWN]),
     )
+
+
+def _within(centre: float, half: float) -> tuple[float, float]:
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def _alike(each: Difference) -> tuple[float, float]:
