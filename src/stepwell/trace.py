@@ -172,14 +172,14 @@ class Trace:
     def empty_because(self) -> str:
         """Why nothing is answered, in a clause; empty where something is.
 
-        Such as "nothing relevant: probability below 0.5 (best 0.031)". Look at `degraded` too.
+        Such as "nothing relevant: probability below 0.5 (best 0.031)". Where some were not read it
+        speaks of those read, and says how many were not. Look at `degraded` too.
         """
         if self.answered:
             return ""
         for record in reversed(self.records):
             if record.n_in and not record.n_out and record.dropped:
-                why = str(record.notes.get("nothing", ""))
-                return why or f"{record.name} dropped the last: {record.dropped[-1].reason}"
+                return self._emptied(record)
         if self.rejected:
             return "what was found was deleted meanwhile, or is excluded by the filter"
         return "nothing was recalled"
@@ -258,6 +258,17 @@ class Trace:
                 return Why(id, "dropped", record.name, rank, score, reason)
         first = self.records[0].name if self.records else "any stage"
         return Why(id, "not recalled", first)
+
+    def _emptied(self, record: StageRecord) -> str:
+        """Why a stage left nothing; of what a deadline left unread, and a cut dropped, too."""
+        why = str(record.notes.get("nothing", ""))
+        why = why or f"{record.name} dropped the last: {record.dropped[-1].reason}"
+        late = [int(each.notes.get("unscored", 0)) for each in self.faults]
+        unread = max([int(record.notes.get("not_read", 0)), *late])
+        if not unread:
+            return why
+        why = why.replace("nothing relevant:", "nothing relevant among those read:", 1)
+        return f"{why}; {unread} not read"
 
     def _last(self) -> str:
         return self.records[-1].name if self.records else ""

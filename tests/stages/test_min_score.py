@@ -52,6 +52,20 @@ def test_a_stage_that_failed_cuts_nothing_and_the_trace_says_so():
     assert result.trace.records[1].notes == {"not_applied": "model did not run"}
 
 
+def test_an_answer_emptied_with_some_unread_says_how_many():
+    """What nobody scored is not said to be below the threshold."""
+
+    @stage
+    def model(candidates):
+        return candidates.scored("model", [1.0, math.nan, math.nan])
+
+    emptied = Cascade([model, MinScore(2.0, of="model")]).rank("q", ["a", "b", "c"])
+    assert emptied.empty_because == "none of those read passed: model score below 2; 2 not read"
+    whole = Cascade([model, MinScore(1.0, of="model")]).rank("q", ["a", "b", "c"])
+    assert whole.ids == ["0"]
+    assert not whole.trace.records[1].notes
+
+
 def test_what_it_drops_does_not_come_back():
     @stage
     def model(candidates):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import stepwell as sw
 from stepwell.calibrator import Calibrator, Isotonic, Platt
+from stepwell.models.protocols import PairScores
 from stepwell.testing import WordScorer
 
 DOCUMENTS = [sw.Document(id, text) for id, text in [("a", "one two"), ("b", "two"), ("c", "no")]]
@@ -97,6 +98,42 @@ def test_what_was_not_scored_does_not_pass() -> None:
     assert ["probability" in hit.scores for hit in found] == [True, False, False]
     strict = sw.Cascade([words, sw.Probability(calibrator(), at_least=0.0)])
     assert strict.rank("one two", DOCUMENTS).ids == ["a"]
+
+
+class HalfRead:
+    """A scorer whom the deadline stops after the first passage."""
+
+    name, kind = "shared words", "similarity"
+
+    def score(self, query: str, passages: Any, /, *, stop: Any = None) -> PairScores:
+        if stop is not None:
+            stop.end()
+        return PairScores(np.array([0.0] + [np.nan] * (len(passages) - 1), np.float32))
+
+
+@pytest.mark.parametrize("k", [None, 1, 2])
+def test_nothing_is_said_of_what_a_deadline_left_unread(k: int | None) -> None:
+    """It speaks of those read alone and counts the others, even those that a cut dropped."""
+    words = sw.CrossEncoder(HalfRead(), k=k, name="words")
+    stages = [words, sw.Probability(calibrator(), at_least=0.5)]
+    found = sw.Cascade(stages).rank("q", DOCUMENTS, deadline=60.0)
+    assert found.hits == ()
+    assert found.degraded
+    assert found.empty_because == (
+        "nothing relevant among those read: probability below 0.5 (best 0.119); 2 not read"
+    )
+
+
+def test_nothing_is_said_of_what_is_beyond_a_depth() -> None:
+    """A depth is no failure, but what it left is not called irrelevant."""
+    words = sw.CrossEncoder(WordScorer(), k=None, name="words", depth=1, blend=1.0)
+    stages = [words, sw.Probability(calibrator(), at_least=0.5)]
+    found = sw.Cascade(stages).rank("no", DOCUMENTS)
+    assert not found.degraded
+    assert found.empty_because == (
+        "nothing relevant among those read: probability below 0.5 (best 0.119); 2 not read"
+    )
+    assert "nothing relevant:" not in found.trace.records[1].notes["nothing"]
 
 
 def test_a_deeper_pool_than_it_was_fitted_to_is_noted() -> None:

@@ -16,7 +16,8 @@ class MinScore:
     """Keeps the candidates whose score is at least the threshold.
 
     What a stage did not score does not pass a threshold on that stage's score; when that stage did
-    not run at all (it failed, or the deadline was over), nothing is cut and the trace says so.
+    not run at all (it failed, or the deadline was over), nothing is cut and the trace says so. An
+    answer that is empty while some were not scored says how many (`Result.empty_because`).
 
     What a threshold means depends on the score's kind (`stepwell.meaning`): one that is relative to
     the query's candidates, as after a blend or a fusion, is high for the best even where nothing is
@@ -68,8 +69,12 @@ class MinScore:
         column = candidates.scores.get(self.of)
         if column is None:
             return candidates.noted(not_applied=f"{self.of} did not run")
-        scored = candidates.keep(~np.isnan(column), reason=f"not scored by {self.of}")
-        left = column[~np.isnan(column)]
-        return scored.keep(
-            left >= self.threshold, reason=f"{self.of} score below {self.threshold:g}"
+        scored = ~np.isnan(column)
+        why = f"{self.of} score below {self.threshold:g}"
+        kept = candidates.keep(scored, reason=f"not scored by {self.of}")
+        kept = kept.keep(column[scored] >= self.threshold, reason=why)
+        if len(kept) or scored.all():
+            return kept
+        return kept.noted(
+            nothing=f"none of those read passed: {why}", not_read=int((~scored).sum())
         )

@@ -20,9 +20,10 @@ class Probability:
 
     The probabilities are a column of their own: order and score stay as they are. With `at_least`,
     candidates below it, or without a score, are left out; when that is all of them the answer is
-    empty and says that nothing was relevant (`Result.empty_because`). That is an answer, and not
-    `degraded`. When the stage that is read did not run, or scored nothing, nothing is left out and
-    the trace says so.
+    empty and says that nothing was relevant (`Result.empty_because`), or, where some had no score,
+    that nothing was among those read, and how many were not. That is an answer, and not `degraded`
+    unless a deadline or a failure left them. When the stage that is read did not run, or scored
+    nothing, nothing is left out and the trace says so.
 
     Args:
         calibrator: As `stepwell.calibrate` fits it, or a table of a cascade file.
@@ -93,9 +94,11 @@ class Probability:
         if passes.any():
             return kept
         best = float(values[scored].max())
-        return kept.noted(
-            nothing=f"nothing relevant: probability below {least:g} (best {best:.3g})"
-        )
+        why = f"probability below {least:g} (best {best:.3g})"
+        if scored.all():
+            return kept.noted(nothing=f"nothing relevant: {why}")
+        unread = int((~scored).sum())
+        return kept.noted(nothing=f"nothing relevant among those read: {why}", not_read=unread)
 
     def _check_kind(self, kind: Meaning | None) -> None:
         fitted = self.calibrator.kind
