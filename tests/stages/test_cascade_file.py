@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stepwell as sw
+from stepwell.stages.cascade_file import write_cascade
 from stepwell.stages.presets import PRESETS, preset
 
 LOGS = [
@@ -128,6 +129,73 @@ def test_no_limit_is_written_as_none(tmp_path: Path) -> None:
     """`k=None` where the default is a number comes back as None."""
     loaded = again(sw.Cascade([sw.BiEncoder(k=None)]), tmp_path / "made.toml")
     assert loaded.stages[0].k is None
+
+
+def test_names_come_back_whatever_they_are(tmp_path: Path) -> None:
+    """The cascade's own name, and stages that are called as TOML's missing null is written."""
+    inner = sw.Cascade([sw.TopK(2, name="none")], name="inner", on_failure={"none": "skip"})
+    made = sw.Cascade([inner, sw.TopK(1)], name="mine")
+    loaded = again(made, tmp_path / "made.toml")
+    assert (loaded.name, loaded.stages[0].name) == ("mine", "inner")
+    assert loaded.stages[0].stages[0].name == "none"
+    assert loaded.stages[0].on_failure == {"none": "skip"}
+    assert again(sw.Cascade([sw.TopK(1)], name="none"), tmp_path / "made.toml").name == "none"
+
+
+def test_what_would_come_back_as_another_is_refused(tmp_path: Path) -> None:
+    """An option that may be None and is the word "none" is told when it is written."""
+    with pytest.raises(sw.ConfigurationError, match="'min-score': its of is 'none'"):
+        stages = [sw.TopK(1, name="none"), sw.MinScore(1, of="none")]
+        sw.Cascade(stages).save(tmp_path / "made.toml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cascade_of_a_class_of_your_own_is_written_as_its_stages(tmp_path: Path) -> None:
+    """What a subclass adds is code, and not in the file."""
+
+    class Mine(sw.Cascade):
+        pass
+
+    assert repr(again(Mine([sw.TopK(1)]), tmp_path / "made.toml")) == "Cascade(top-k)"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(), st.text(min_size=1).filter(lambda name: name.isprintable()))
+def test_any_comment_and_name_make_a_file_that_is_read(
+    tmp_path_factory: pytest.TempPathFactory, about: str, name: str
+) -> None:
+    """Control characters, quotes and line ends neither break the file nor become a part of it."""
+    path = tmp_path_factory.mktemp("files") / "made.toml"
+    write_cascade(sw.Cascade([sw.TopK(1, name=name)]), path, about="\x07\x7f\ud800" + about)
+    assert [stage.name for stage in sw.Cascade.load(path).stages] == [name]
+
+
+@pytest.mark.parametrize("name", ["a\x07b", "\x7f", "\u0085", 'a"]\n[[stage]]'])
+def test_control_characters_of_a_name_come_back(name: str, tmp_path: Path) -> None:
+    """They are written as TOML escapes them."""
+    loaded = again(sw.Cascade([sw.TopK(1, name=name)]), tmp_path / "made.toml")
+    assert loaded.stages[0].name == name
+
+
+def test_a_file_that_cannot_be_written_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After half a character in a name, and an end in the middle, the old file is there alone."""
+    path = tmp_path / "made.toml"
+    sw.Cascade([sw.TopK(1)]).save(path)
+    before = path.read_bytes()
+    with pytest.raises(sw.ConfigurationError, match="half a character"):
+        sw.Cascade([sw.TopK(2, name="a\ud800")]).save(path)
+    write = Path.write_bytes
+
+    def full(file: Path, data: bytes) -> int:
+        write(file, data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        sw.Cascade([sw.TopK(2)]).save(path)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
 
 
 def test_a_stage_of_your_own_is_named_and_given_again(tmp_path: Path) -> None:

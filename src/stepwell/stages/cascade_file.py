@@ -20,12 +20,14 @@ k = 10
 ```
 
 An option has the name of the constructor's argument; one that is left out has its default. TOML has
-no null: the string "none" stands for it. The corpus is given when the file is read.
+no null: where an option may be None, the string "none" stands for it. The corpus is given when the
+file is read.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -75,6 +77,7 @@ TYPES: dict[str, type[Any]] = {
     "cascade": Cascade,
 }
 OWN = "own"
+NONE = "none"
 # What stages are given when a file is read, all arguments that it does not hold, and those that are
 # stages themselves.
 GIVEN = ("corpus", "source")
@@ -102,23 +105,52 @@ def write_cascade(cascade: Cascade, path: str | Path, *, about: str = "") -> Non
     """
     import tomlkit
 
-    tables = [_table(stage) for stage in cascade.stages]
-    top: dict[str, Any] = {"version": VERSION}
-    if cascade.on_failure:
-        top["on_failure"] = dict(cascade.on_failure)
-    comment = "".join(f"# {line}\n" for line in about.splitlines())
-    Path(path).write_text(comment + tomlkit.dumps({**top, "stage": tables}), encoding="utf-8")
+    top = _chosen(cascade, Cascade)
+    stages = top.pop("stages")
+    comment = "".join(f"# {_plain(line)}\n" for line in about.splitlines())
+    _put(
+        comment + tomlkit.dumps({"version": VERSION, **top, "stage": stages}), Path(path).resolve()
+    )
+
+
+def _plain(line: str) -> str:
+    """A line of a comment: TOML has no control characters there."""
+    return "".join(each if each.isprintable() else " " for each in line)
+
+
+def _put(text: str, path: Path) -> None:
+    """Write a file whole or not at all."""
+    made = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        made.write_bytes(text.encode())
+        os.replace(made, path)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{text[error.start]!r} in an option is half a character, which a file cannot hold"
+        ) from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _table(stage: Stage) -> dict[str, Any]:
     kind = next((name for name, made in TYPES.items() if made is type(stage)), None)
     if kind is None:
         return {"type": OWN, "name": stage.name}
-    table: dict[str, Any] = {"type": kind}
-    for option in _options(TYPES[kind]).values():
+    return {"type": kind, **_chosen(stage, TYPES[kind])}
+
+
+def _chosen(stage: Any, kind: type[Any]) -> dict[str, Any]:
+    """The options that are not the default."""
+    table: dict[str, Any] = {}
+    for option in _options(kind).values():
         value = _value(stage, option.name)
-        if value is not option.default and value != option.default:
-            table[option.name] = "none" if value is None else value
+        if value is option.default or value == option.default:
+            continue
+        if value == NONE and not _is_text(option):
+            raise ConfigurationError(
+                f"stage {stage.name!r}: its {option.name} is {NONE!r}, which a file reads as None"
+            )
+        table[option.name] = NONE if value is None else value
     return table
 
 
@@ -254,7 +286,12 @@ class _Reader:
         for name in table:
             if name not in options:
                 raise ConfigurationError(f"{where} has no option {name!r}; {_meant(name, options)}")
-        values = {name: self._read(name, value, where) for name, value in table.items()}
+        values = {
+            name: None
+            if value == NONE and not _is_text(options[name])
+            else self._read(name, value, where)
+            for name, value in table.items()
+        }
         for name in GIVEN:
             if self._corpus is not None and name in inspect.signature(kind).parameters:
                 values[name] = self._corpus
@@ -276,8 +313,6 @@ class _Reader:
             raise ConfigurationError(f"{where}: {error}") from error
 
     def _read(self, name: str, value: Any, where: str) -> Any:
-        if value == "none":
-            return None
         if name == "stages":
             if not isinstance(value, list):
                 raise ConfigurationError(f"{where}: stages must be tables, [[stage]]")
@@ -302,6 +337,11 @@ def _options(kind: type[Any]) -> dict[str, inspect.Parameter]:
     """What a file may hold of a stage's constructor."""
     found = inspect.signature(kind).parameters
     return {name: option for name, option in found.items() if name not in ABSENT}
+
+
+def _is_text(option: inspect.Parameter) -> bool:
+    """Whether it is always a string, so that "none" in a file is this word."""
+    return option.annotation in (str, "str")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
