@@ -66,6 +66,7 @@ class Candidates:
         children: Records of stages inside the stage at work; moved to the trace likewise.
         kinds: By stage, what its scores mean; one that did not say is absent.
         kind: What `score` means; None if that is not known.
+        brought: Whether the caller brought the documents, and no stage recalled them.
     """
 
     query: Query
@@ -81,6 +82,7 @@ class Candidates:
     children: tuple[StageRecord, ...] = ()
     kinds: Mapping[str, Meaning] = field(default_factory=dict)
     kind: Meaning | None = None
+    brought: bool = False
 
     @classmethod
     def start(cls, query: Query | str, *, deadline: float | None = None) -> Candidates:
@@ -113,7 +115,8 @@ class Candidates:
         kept = list(documents)
         source = InMemory(kept)
         ids = _object_array([document.id for document in kept])
-        base = cls(query, ids, _frozen(np.zeros(len(kept))), source=source, deadline=deadline)
+        zeros = _frozen(np.zeros(len(kept)))
+        base = cls(query, ids, zeros, source=source, deadline=deadline, brought=True)
         if scores is not None:
             given = np.array(scores, dtype=np.float64)
             if given.shape != ids.shape:
