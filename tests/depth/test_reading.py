@@ -173,6 +173,42 @@ def test_another_model_or_recall_is_refused(depth: Depth) -> None:
             sw.Cascade([*before, stage])
 
 
+def test_a_depth_inside_guarded_is_checked_too(depth: Depth) -> None:
+    """As the stage or as the fallback, behind another recall it is refused by name."""
+    stage = sw.CrossEncoder(reads, K, blend=0.5, depth=depth)
+    other = sw.CrossEncoder(reads, K, blend=0.5, name="other")
+    for guarded in (sw.Guarded(stage), sw.Guarded(other, stage)):
+        with pytest.raises(sw.ConfigurationError, match="top-k"):
+            sw.Cascade([found, sw.TopK(50), guarded])
+    made = sw.Cascade([found, sw.Guarded(stage)])
+    assert made.search(QUESTIONS[3]).ids == cascade(depth).search(QUESTIONS[3]).ids
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_brought_documents_are_all_read_and_not_heard(
+    depth: Depth, guarded: bool, awaited: bool
+) -> None:
+    """The promise does not speak of them: nothing is left, and they say nothing of the traffic."""
+    bold = replace(depth, bar=1.0, audit=0.5)
+    made = cascade(bold)
+    stage = made.stages[1]
+    assert isinstance(stage, sw.CrossEncoder)
+    assert stage.watch is not None
+    if guarded:
+        made = sw.Cascade([found, sw.Guarded(stage)])
+    documents = [sw.Document(f"d{at}", f"passage number {at}") for at in range(MOST)]
+    given = {"scores": np.exp(-np.arange(MOST) / 12).tolist()}
+    for query in QUESTIONS[:5]:
+        ranked = made.arank(query, documents, **given) if awaited else None
+        result = await ranked if ranked else made.rank(query, documents, **given)
+        assert result.ids == cascade(MOST).rank(query, documents, **given).ids
+        assert result.trace.records[-1].notes == {"read": MOST}
+    assert stage.watch.to_dict()["asked"] == 0
+    made.search(QUESTIONS[0])
+    assert stage.watch.to_dict()["asked"] == 1
+
+
 def test_a_stage_with_a_depth_is_copied_and_pickled(depth: Depth) -> None:
     """Copies answer the same, and begin their own watch."""
     made = cascade(depth)

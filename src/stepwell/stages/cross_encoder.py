@@ -41,8 +41,8 @@ class CrossEncoder:
         k: How many to keep; None for all.
         blend: Weight of the new score against the score so far, 0 to 1.
         depth: How many of the candidates to read, best first; None for all. A `Depth` reads as many
-            as each query needs, see `docs/adaptive-depth.md`; "auto" stands for one that is still
-            to be calibrated, and refuses to run.
+            as each query needs, of brought documents all, see `docs/adaptive-depth.md`; "auto"
+            stands for one that is still to be calibrated, and refuses to run.
         name: The column its scores are kept under.
         backend: What runs a named model; ``"auto"`` converts it once to what is fastest here.
         cache: Whether pairs scored before are kept in memory; a path keeps them on disk too. None
@@ -143,7 +143,8 @@ class CrossEncoder:
 
     def _reading(self, candidates: Candidates, there: list[int]) -> Reading:
         prior, watch = candidates.score[there], self.watch
-        if watch is None or watch.reads_all:
+        # What is brought is no traffic like that of the calibration: no promise speaks of it.
+        if watch is None or watch.reads_all or candidates.brought:
             return Reading(len(there), None, prior, self.blend)
         audit = watch.audits(candidates.query.text)
         return Reading(len(there), watch.depth, prior, self.blend, through=audit)

@@ -14,7 +14,7 @@ from stepwell.candidates import Candidates
 from stepwell.driving import Walk, drive, drive_async, drive_many
 from stepwell.errors import ConfigurationError, StageError, import_extra
 from stepwell.meaning import Meaning
-from stepwell.stage import AsyncStage, Stage
+from stepwell.stage import AsyncStage, Follows, Stage
 from stepwell.stages.breaker import Breaker
 from stepwell.threads import on_cores
 from stepwell.trace import record_of
@@ -101,6 +101,12 @@ class Guarded:
     def __repr__(self) -> str:
         other = f", {self.fallback.name!r}" if self.fallback is not None else ""
         return f"Guarded({self.stage.name!r}{other}, attempts={self.attempts})"
+
+    def check_after(self, stages: Sequence[Stage], /) -> None:
+        """Let the stage and the fallback refuse what comes before them."""
+        for each in (self.stage, self.fallback):
+            if isinstance(each, Follows):
+                each.check_after(stages)
 
     def run(self, candidates: Candidates, /) -> Candidates:
         """Run, as far as the stage may be tried now."""
