@@ -11,7 +11,9 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -384,6 +386,63 @@ def test_threads_end_when_there_is_nothing_to_do(
                 thread.join(SOON)
                 assert not thread.is_alive()
         assert counts(shadow)["compared"] == already + 1
+
+
+def test_an_idle_thread_is_woken_and_does_not_look(
+    corpus: sw.Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that waits for work sleeps once for each time that it is woken, and never else."""
+    naps: list[float] = []
+    clock = SimpleNamespace(sleep=naps.append, monotonic=time.monotonic)
+    monkeypatch.setattr("stepwell.shadow.line.time", clock)
+    live, shadow = beside(corpus)
+    with shadow:
+        for already in range(3):
+            live.search("logs")
+            assert shadow.wait(SOON)
+            time.sleep(0.1)
+            assert counts(shadow)["compared"] == len(naps) == already + 1
+
+
+def test_without_a_thread_it_drops(corpus: sw.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no thread, what is offered is dropped at once, and compared again when
+    it gives one."""
+    live, shadow = beside(corpus)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with shadow:
+        with monkeypatch.context() as none_left:
+            none_left.setattr(threading.Thread, "start", start)
+            assert live.search("logs").ids
+        assert shadow.wait(0)
+        assert counts(shadow) == {"offered": 1, "dropped": 1}
+        live.search("keys")
+        assert shadow.wait(SOON)
+        assert counts(shadow) == {"offered": 2, "dropped": 1, "compared": 1}
+
+
+def test_without_another_thread_those_that_are_there_go_on(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two threads the second cannot start: what waits is done by the first."""
+    shadow = sw.Shadow(sw.Cascade([gate, sw.TopK(1)]), threads=2)
+    live = sw.Cascade([sw.TopK(2)], shadow=shadow)
+    live.rank("one", ["a", "b"])
+    assert gate.entered.wait(SOON)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with shadow:
+        with monkeypatch.context() as none_left:
+            none_left.setattr(threading.Thread, "start", start)
+            live.rank("two", ["a", "b"])
+        assert counts(shadow) == {"offered": 2, "waiting": 1, "running": 1}
+        gate.opened.set()
+        assert shadow.wait(SOON)
+        assert counts(shadow) == {"offered": 2, "compared": 2}
 
 
 def test_wrong_settings_are_refused(corpus: sw.Corpus) -> None:

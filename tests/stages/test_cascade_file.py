@@ -144,9 +144,9 @@ def test_names_come_back_whatever_they_are(tmp_path: Path) -> None:
 
 def test_what_would_come_back_as_another_is_refused(tmp_path: Path) -> None:
     """An option that may be None and is the word "none" is told when it is written."""
+    made = sw.Cascade([sw.TopK(1, name="none"), sw.MinScore(1, of="none")])
     with pytest.raises(sw.ConfigurationError, match="'min-score': its of is 'none'"):
-        stages = [sw.TopK(1, name="none"), sw.MinScore(1, of="none")]
-        sw.Cascade(stages).save(tmp_path / "made.toml")
+        made.save(tmp_path / "made.toml")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,8 +13,8 @@ T = TypeVar("T")
 IDLE = 5.0
 """Seconds that a thread stays without work; while it is there it holds what it works for."""
 TICK = 0.01
-"""Seconds between two looks for work. Waking a thread would cost whoever brings the work a turn of
-the processor, or of the interpreter's lock; so nobody is woken."""
+"""Seconds that a thread which was started or woken leaves the processor, and the interpreter's
+lock, to whoever brought the work."""
 
 
 class Line(Generic[T]):
@@ -34,13 +34,13 @@ class Line(Generic[T]):
     def __init__(self, do: Callable[[T], None], *, limit: int, threads: int) -> None:
         self._do, self._limit, self._most = do, limit, threads
         self._lock = threading.Lock()
-        self._settled = threading.Condition(self._lock)
+        self._came, self._settled = threading.Condition(self._lock), threading.Condition(self._lock)
         self._line: deque[T] = deque()
         self._threads = self._running = 0
         self.closed = False
 
     def add(self, piece: T) -> bool:
-        """Take a piece of work if there is room; whether there was."""
+        """Take a piece of work, if there is room and a thread to do it; whether it was taken."""
         with self._lock:
             if self.closed or len(self._line) >= self._limit:
                 return False
@@ -48,6 +48,10 @@ class Line(Generic[T]):
             idle = self._threads - self._running
             if idle < len(self._line) and self._threads < self._most:
                 self._start()
+            if not self._threads:
+                self._line.pop()
+                return False
+            self._came.notify()
         return True
 
     def state(self) -> dict[str, int]:
@@ -70,6 +74,7 @@ class Line(Generic[T]):
             self.closed = True
             forgotten = len(self._line)
             self._line.clear()
+            self._came.notify_all()
         self.wait(timeout)
         return forgotten
 
@@ -78,34 +83,35 @@ class Line(Generic[T]):
         self._threads += 1
         try:
             thread.start()
-        except BaseException:  # no more threads: what waits is for the next one
+        except (RuntimeError, MemoryError):  # no more threads; those that are there go on
             self._threads -= 1
-            raise
 
     def _work(self) -> None:
-        # First of all, so that whoever has started this thread goes on at once.
-        time.sleep(TICK)
         try:
-            while self._one():
-                pass
+            while self._stays():
+                time.sleep(TICK)
+                while self._one():
+                    pass
         except BaseException:
             with self._lock:
                 self._threads -= 1
             raise
 
+    def _stays(self) -> bool:
+        """Wait for work; False when the thread is to end."""
+        with self._lock:
+            self._came.wait_for(lambda: bool(self._line) or self.closed, IDLE)
+            if not self._line:
+                self._threads -= 1
+            return bool(self._line)
+
     def _one(self) -> bool:
-        """Do one piece; False when the thread is to end."""
-        ends = time.monotonic() + IDLE
-        while True:
-            with self._lock:
-                if self._line:
-                    piece = self._line.popleft()
-                    self._running += 1
-                    break
-                if self.closed or time.monotonic() >= ends:
-                    self._threads -= 1
-                    return False
-            time.sleep(TICK)
+        """Do one piece; False where there is none."""
+        with self._lock:
+            if not self._line:
+                return False
+            piece = self._line.popleft()
+            self._running += 1
         try:
             self._do(piece)
         finally:
