@@ -203,7 +203,7 @@ def test_29_listening_changes_no_answer() -> None:
             time.sleep(0.05)
             return super().run(candidates)
 
-    stages = [Late(lambda query, passages: [float(len(each)) for each in passages]), MinScore(100)]
+    stages = [Late(lambda query, passages: [float(len(each)) for each in passages]), MinScore(0.5)]
     made = CascadePostprocessor(50, Cascade(stages), deadline=0.04, detail_key=None)
     unheard = made.postprocess_nodes(scored(nodes()), query_str=QUESTION)
     with listening() as ears:
