@@ -22,7 +22,9 @@ _STAKES = (0.05, 0.1, 0.2, 0.4, 0.8)
 # Questions remembered: one that comes again is no new evidence.
 _KEPT = 10_000
 _DRAWS = 1 << 32
+# Of questions, in which patience is counted where none is audited.
 _SHARE = 0.02
+_ALARMS = 3
 
 
 class Detector:
@@ -84,7 +86,8 @@ class Watch:
 
     Three alarms: errors among the questions that were read to the end are more than was promised;
     questions need more reading than at calibration, or less. The first needs audited questions, the
-    others nothing. A question counts once.
+    others nothing. A question counts once. Each alarm gets three times the patience of the depth,
+    so that false ones of all three together are no more frequent than it says.
 
     Args:
         depth: As it was calibrated.
@@ -96,9 +99,10 @@ class Watch:
     def __init__(self, depth: Depth) -> None:
         self.depth = depth
         self.alarm = ""
-        self.errors = Detector(depth.error_rate, depth.patience)
-        # Each question tells these something, not only those audited.
-        often = depth.patience / max(depth.audit, _SHARE)
+        patience = _ALARMS * depth.patience
+        self.errors = Detector(depth.error_rate, patience)
+        # Each question tells these something, not only those audited, in which patience is counted.
+        often = patience / (depth.audit or _SHARE)
         self.deeper = Detector(depth.deep_high, often)
         self.shallower = Detector(1.0 - depth.deep_low, often)
         self._asked = Once()
