@@ -15,6 +15,7 @@ from stepwell.cli.terminal import progress, say
 from stepwell.corpus import Corpus
 from stepwell.errors import InputError
 from stepwell.evaluate import Dataset, Report, evaluate, evaluate_run, read_run
+from stepwell.evaluate.identity import identity
 from stepwell.evaluate.measures import depth_of
 from stepwell.ingest.cache import cache_folder, cached_corpus, fill, slug
 from stepwell.models import load_encoder
@@ -57,11 +58,6 @@ class Named:
         """What a report calls it."""
         return self.name if self.name in PRESETS else Path(self.name).name
 
-    @property
-    def content(self) -> str:
-        """What its answers depend on."""
-        return self.name if self.name in PRESETS else Path(self.name).read_text(encoding="utf-8")
-
     def cascade(self, corpus: Corpus) -> Cascade:
         """It, over a corpus."""
         if self.name in PRESETS:
@@ -102,9 +98,10 @@ class Bench:
                 seed=self.seed,
             )
         total = len(self.dataset.queries)
+        cascade = named.cascade(self.corpus)
         with progress(f"asked {named.title}:") as asked:
             return evaluate(
-                named.cascade(self.corpus),
+                cascade,
                 self.dataset,
                 measures=self.measures,
                 baseline=baseline,
@@ -112,19 +109,15 @@ class Bench:
                 preset=named.title,
                 seed=self.seed,
                 progress=lambda done: asked(done, total),
-                resume=self._answers(named, self.corpus, funnel) if self.keep else None,
+                resume=self._answers(cascade, funnel) if self.keep else None,
             )
 
-    def _answers(self, named: Named, corpus: Corpus, funnel: bool) -> Path:
+    def _answers(self, cascade: Cascade, funnel: bool) -> Path:
         """The file of the answers: its name stands for all that they depend on."""
         depends = [
             stepwell.__version__,
             self.dataset.digest(),
-            named.content,
-            str(corpus.path.resolve()),
-            len(corpus),
-            corpus.encoder.name if corpus.encoder else None,
-            corpus.analyzer,
+            identity(cascade),
             depth_of(self.measures),
             funnel,
         ]

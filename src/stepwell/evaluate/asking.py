@@ -9,9 +9,9 @@ from typing import Any
 
 from stepwell.cascade import Cascade
 from stepwell.corpus import Corpus
-from stepwell.errors import kind_of
 from stepwell.evaluate.asked import Asked, Step, said_of, steps_of
 from stepwell.evaluate.dataset import Dataset
+from stepwell.evaluate.identity import identity
 from stepwell.evaluate.keeping import kept
 from stepwell.evaluate.perfect import what_if
 from stepwell.evaluate.systems import System, asker
@@ -31,6 +31,7 @@ def ask_all(
     id_key: str | None = None,
     progress: Callable[[int], None] | None = None,
     resume: Path | str | None = None,
+    key: str | None = None,
 ) -> tuple[list[Asked], int]:
     """Ask one query at a time, after a question that is not timed, since it loads the models.
 
@@ -42,16 +43,22 @@ def ask_all(
         id_key: See `asker`.
         progress: Called with the number of queries done.
         resume: A file that keeps the answers until the last one.
+        key: See `identity`; only where answers are kept.
 
     Returns:
         What was seen, in the data set's order; and how many of them an interrupted run had asked.
+
+    Raises:
+        InputError: Answers are to be kept of what cannot be told from another, without a key.
     """
     ask = asker(system, id_key=id_key)
     probable = _probable(system)
     closer = _Closer(system) if funnel and isinstance(system, Cascade) else None
-    name = repr(system) if isinstance(system, Cascade) else kind_of(system)
-    key = (dataset.digest(), name, str(depth), str(funnel))
-    with kept(resume, key) as keep:
+    depends: tuple[str, ...] = ()
+    if resume is not None:
+        name = identity(system, key=key)
+        depends = (dataset.digest(), name, str(depth), str(funnel), str(id_key))
+    with kept(resume, depends) as keep:
         before = len(keep.asked)
         if before < len(dataset.queries):
             # Another text, since scores of pairs are kept: the query itself must be worked for.

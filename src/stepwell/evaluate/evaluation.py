@@ -47,6 +47,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     resume: Path | str | None = None,
+    key: str | None = None,
 ) -> Report:
     """Measure a system on a data set.
 
@@ -67,11 +68,15 @@ def evaluate(
         seed: Of bootstrap, test and folds.
         progress: Called with the number of queries done.
         resume: A file that keeps the answers (ids, no text) until the evaluation is done: when it
-            was interrupted, the next one with this file goes on.
+            was interrupted, the next one with this file goes on. Answers of another cascade, or of
+            a corpus that has changed since, are refused.
+        key: With `resume`, a text that stands for what cannot be looked into, and changes whenever
+            it does: a function, a retriever, a stage or model of one's own, a corpus in Milvus.
 
     Raises:
         InputError: A measure is unknown, nothing can be measured, documents have no id, or the
-            baseline is of other questions or lacks a measure.
+            baseline is of other questions or lacks a measure; or `resume` lacks a `key`, or its
+            file is of another evaluation.
         MissingExtraError: The extra `eval` is not installed.
     """
     names = list(parsed(measures))
@@ -85,6 +90,7 @@ def evaluate(
         id_key=id_key,
         progress=progress,
         resume=resume,
+        key=key,
     )
     _check_ids(system, asked, dataset)
     report = _measured(dataset.qrels, as_run({each.query: each.ids for each in asked}), names, seed)
