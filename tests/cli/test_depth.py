@@ -43,8 +43,9 @@ def test_questions_alone_give_a_cascade_file(
     options = [*OPTIONS, "--confidence", 0.7]
     said = run("depth", questions, "--corpus", corpus, *options, "--out", out)
     assert said.code == 0, said.err
-    assert "promised: at most 0.3 of questions, with confidence 0.7" in said.out
+    assert "promised: at most 0.3 of distinct questions, with confidence 0.7" in said.out
     assert "16 questions:" in said.out
+    assert "5.9% of the lines repeat others" in said.out
     with sw.Corpus.open(corpus, encoder="embedded") as opened:
         result = sw.Cascade.load(out, opened).search("rotate keys now")
         assert len(result) == 3
@@ -52,6 +53,7 @@ def test_questions_alone_give_a_cascade_file(
     assert run("search", corpus, "rotate keys", "--cascade", out).code == 0
     again = run("depth", questions, "--corpus", corpus, *options, "--json").json
     assert again["error_rate"] == 0.3
+    assert again["repeated"] == pytest.approx(1 / 17, abs=1e-4)
     assert "curves" not in again
 
 

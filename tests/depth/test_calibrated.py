@@ -107,6 +107,6 @@ def test_an_interrupted_calibration_reads_no_pair_twice(tmp_path: Path) -> None:
 
 def test_a_depth_speaks_without_its_numbers(depth: Depth) -> None:
     """In words it says what is promised, and its repr is short."""
-    assert "at most 0.1 of queries" in str(depth)
+    assert "at most 0.1 of distinct queries" in str(depth)
     assert len(repr(depth)) < 400
     assert replace(depth, audit=0.5).audit == 0.5

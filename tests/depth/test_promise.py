@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -92,6 +95,37 @@ def test_too_few_queries_are_refused_with_what_they_can_promise() -> None:
         calibrate_depth(cascade(), ["the same"] * 500)
     with pytest.raises(ConfigurationError, match="error_rate"):
         calibrate_depth(cascade(), QUESTIONS, error_rate=0)
+
+
+def test_no_question_is_both_learnt_from_and_tested_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promise is tested on the queries whose scores the depth does not hold, and on all."""
+    given, tried, original = curves(90), [], Trial.of
+
+    def noted(curve: Curve, *rest: Any, **options: Any) -> Trial:
+        tried.append(id(curve))
+        return original(curve, *rest, **options)
+
+    monkeypatch.setattr(Trial, "of", noted)
+    depth = fit_depth(given, k=K, blend=0.5, most=MOST, error_rate=0.1)
+    learnt = {tuple(row) for row in depth.curves.tolist()}
+    shapes = {id(each): (each.values - each.values.mean()) / each.values.std() for each in given}
+    rows = {at: tuple(shape.astype(np.float16).tolist()) for at, shape in shapes.items()}
+    assert len(learnt) == 30
+    assert {at for at, row in rows.items() if row not in learnt} == set(tried)
+    assert len(tried) == depth.queries == 60
+
+
+def test_many_repeats_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A log that repeats itself gives the depth of its distinct questions, and one is told so."""
+    options = {"error_rate": 0.2, "most": MOST}
+    with caplog.at_level(logging.WARNING, logger="stepwell"):
+        plain = calibrate_depth(cascade(), QUESTIONS[:60], **options)  # type: ignore[arg-type]
+        assert not caplog.records
+        asked = [*QUESTIONS[:60], *QUESTIONS[:2] * 20]
+        logged = calibrate_depth(cascade(), asked, **options)  # type: ignore[arg-type]
+    assert logged.to_dict() == plain.to_dict()
+    assert [each.getMessage()[:28] for each in caplog.records] == ["40% of the queries are repea"]
+    assert "of distinct queries" in str(logged)
 
 
 def test_where_nothing_can_be_left_unread_all_is_read() -> None:

@@ -29,7 +29,7 @@ from stepwell.cli.terminal import (
 )
 from stepwell.corpus import Corpus
 from stepwell.depth import Depth
-from stepwell.depth.promise import distinct
+from stepwell.depth.promise import distinct, repeated
 from stepwell.errors import InputError, import_extra
 from stepwell.evaluate import find_dataset
 from stepwell.ingest.cache import cache_folder
@@ -58,7 +58,7 @@ def depth(
     cascade: CascadeFile = None,
     k: Annotated[int, typer.Option(help="The top that must stay, of a preset.")] = 10,
     error_rate: Annotated[
-        float, typer.Option(help="The most questions whose top k may differ, as a share.")
+        float, typer.Option(help="The most distinct questions whose top k may differ, as a share.")
     ] = 0.05,
     confidence: Annotated[float, typer.Option(help="Of that promise.")] = 0.9,
     tolerance: Annotated[
@@ -94,7 +94,7 @@ def depth(
             made = chosen_cascade(
                 searched, preset_name=preset_name if kept else _PRESET, file=cascade, k=k
             )
-            asked = _drawn(texts, queries, seed)
+            asked, again = _drawn(texts, queries, seed), repeated(texts)
             began = time.monotonic()
             with progress("read") as read:
                 found = calibrate_depth(
@@ -114,9 +114,10 @@ def depth(
                 _write(made, found, out)
     if as_json:
         plain = {name: value for name, value in found.to_dict().items() if name != "curves"}
-        print_json({"asked": len(asked), "seconds": round(seconds, 1), **plain})
+        about = {"asked": len(asked), "repeated": round(again, 4), "seconds": round(seconds, 1)}
+        print_json({**about, **plain})
     else:
-        _show(found, len(asked))
+        _show(found, len(asked), again)
     if out is not None:
         say(f"wrote {out}")
 
@@ -164,16 +165,21 @@ def _write(cascade: Cascade, found: Depth, out: Path) -> None:
     write_cascade(with_depth(cascade, found), out, about=f"stepwell depth: {found}")
 
 
-def _show(found: Depth, asked: int) -> None:
+def _show(found: Depth, asked: int, again: float) -> None:
     console = stdout()
     saved = found.most / found.read
     lines = [
         f"{asked} questions: {asked - found.queries} to learn from, {found.queries} to test on",
         f"read on average {found.read:.1f} of {found.most} candidates ({saved:.1f} times fewer)",
         f"an error: more than {found.tolerance} of the top {found.k} are others",
-        f"promised: at most {found.error_rate:g} of questions, with confidence "
+        f"promised: at most {found.error_rate:g} of distinct questions, with confidence "
         f"{found.confidence:g}; seen: {found.errors} of {found.queries}",
     ]
+    if again:
+        lines.append(
+            f"{again:.1%} of the lines repeat others: each question counts once, so of all "
+            "searches more may be errors than is promised, if those asked often are among them"
+        )
     if found.bar < 0:
         lines.append(
             "nothing can be left unread at that rate: ask more questions, allow a higher "

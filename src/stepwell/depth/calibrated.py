@@ -29,9 +29,10 @@ class Depth:
 
     The reading goes best first and stops when at most `bar` of the ways in which the rest could
     read would change the top k. An *error* is a query whose top k then lacks more than `tolerance`
-    of the documents that reading all `most` candidates gives, whatever their order. The promise: on
-    questions like those it was calibrated on, errors are at most `error_rate`, and the calibration
-    keeps that promise with `confidence`.
+    of the documents that reading all `most` candidates gives, whatever their order. The promise: of
+    distinct questions like those it was calibrated on, at most `error_rate` are errors, and the
+    calibration keeps that promise with `confidence`. A question that comes often counts once: the
+    share of all searches that are errors may be higher.
 
     Attributes:
         k: The top that is meant, as the stage keeps it.
@@ -51,7 +52,7 @@ class Depth:
         audit: Share of the questions that are read to the end, to see whether the promise holds.
         on_drift: What follows an alarm: "warn" (a line in the log), or "full" (and from then on
             everything is read).
-        patience: Audited questions before a false alarm, on average at least.
+        patience: Audited questions before a false alarm of any kind, on average at least.
     """
 
     k: int
@@ -84,7 +85,7 @@ class Depth:
     def __str__(self) -> str:
         return (
             f"{self.read:.0f} of {self.most} read on average; at most {self.error_rate:g} of "
-            f"queries differ by more than {self.tolerance} in the top {self.k} "
+            f"distinct queries differ by more than {self.tolerance} in the top {self.k} "
             f"(confidence {self.confidence:g}, seen {self.errors} of {self.queries})"
         )
 

@@ -102,3 +102,14 @@ def interval(errors: int, queries: int, confidence: float = 0.95) -> tuple[float
 def distinct(queries: Sequence[str]) -> list[str]:
     """The queries, each once and none blank: equal ones say nothing new."""
     return list(dict.fromkeys(query for query in queries if query.strip()))
+
+
+def repeated(queries: Sequence[str]) -> float:
+    """The share of the queries that were there before, of those that are not blank.
+
+    Example:
+        >>> repeated(["a", "b", "a", "a", " "])
+        0.5
+    """
+    there = sum(bool(query.strip()) for query in queries)
+    return 1.0 - len(distinct(queries)) / there if there else 0.0

@@ -7,6 +7,7 @@ tests of how much doubt may be left: see `stepwell.depth.promise`.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -22,14 +23,18 @@ from stepwell.cascade import Cascade
 from stepwell.depth import Depth, described
 from stepwell.depth.calibrated import OnDrift
 from stepwell.depth.completions import FEWEST, Completions
-from stepwell.depth.promise import check_enough, distinct, interval, last_kept
+from stepwell.depth.promise import check_enough, distinct, interval, last_kept, repeated
 from stepwell.errors import ConfigurationError
 from stepwell.models.pair_cache import CachedScorer
 from stepwell.stages.cross_encoder import CrossEncoder
 
+log = logging.getLogger("stepwell")
+
 MOST, STEP = 100, 5
 # Of the queries, those that say how the rest could read; more than this many add nothing.
 _TAILS, _SHARE = 64, 1 / 3
+# Repeats, as a share, from which on it matters that the promise does not count them.
+_MANY = 0.1
 # Of the interval of what share of queries is read deep.
 _SURE = 0.99
 
@@ -65,8 +70,9 @@ def calibrate_depth(
 
     Args:
         cascade: With one CrossEncoder, whose present depth does not matter.
-        queries: Like those that will be asked, some hundreds; nobody need have judged them.
-        error_rate: The most errors, as a share of queries.
+        queries: Like those that will be asked, some hundreds; nobody need have judged them. Each
+            counts once, however often it is there.
+        error_rate: The most errors, as a share of distinct queries.
         confidence: Of the promise: the chance of an unlucky draw of `queries` is 1 less this.
         tolerance: How many of the top k may be others without that being an error.
         most: The full depth.
@@ -85,7 +91,13 @@ def calibrate_depth(
     """
     at, stage = _reader(cascade)
     before, k = cascade.stages[:at], _k(stage)
-    asked = distinct(queries)
+    asked, again = distinct(queries), repeated(queries)
+    if again >= _MANY:
+        log.warning(
+            "%.0f%% of the queries are repeats, which count once: the promise is of distinct "
+            "queries, and says nothing of the share of all searches",
+            100 * again,
+        )
     check_enough(len(asked) - _tails(len(asked)), error_rate, confidence)
     whole, curves = _full(stage, most, pairs), []
     for done, query in enumerate(asked, start=1):
