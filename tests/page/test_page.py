@@ -4,6 +4,7 @@ import html
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +142,41 @@ def test_ids_texts_and_names_are_never_read_as_html(opened: Opened) -> None:
     assert page.locator("img").count() == 0
     assert page.locator("#answer button").first.inner_text() == HOSTILE.replace("\u2028", "\u2028")
     assert "<script>" in page.inner_text("#asked")
+
+
+def test_half_a_character_is_a_question_mark(tmp_path: Path, opened: Opened) -> None:
+    """A lone surrogate in an id, a text, metadata or the question can be written and shown."""
+    odd = [sw.Document("a\ud800", "logs \udfff", {"by": "\ud800"}), sw.Document("b", "keys")]
+    result = sw.Cascade([sw.TopK(1)]).rank("logs \ud800", odd)
+    for made in (result, result.trace):
+        assert made.to_html(tmp_path / "made.html").encode()
+        assert made._repr_html_().encode()
+    page = opened(result.to_html(tmp_path / "made.html"))
+    assert page.inner_text("#answer button") == "a?"
+    assert page.inner_text("#answer p") == "logs ?"
+
+
+def test_what_is_written_from_right_to_left_is_shown_so(opened: Opened) -> None:
+    """The question, ids and passages have their own direction, and sentences about them theirs."""
+    texts = [sw.Document("יומן-1", "איך מחליפים את היומנים"), sw.Document("logs-2", "Rotate logs.")]
+    page = opened(sw.Cascade([sw.TopK(2)]).rank("איך מחליפים", texts).to_html())
+
+    def directions(of: str) -> list[str]:
+        script = "found => found.map(each => getComputedStyle(each).direction)"
+        return page.locator(of).evaluate_all(script)  # type: ignore[no-any-return]
+
+    assert directions("#asked") == ["rtl"]
+    assert directions("#answer button") == directions("#answer p") == ["rtl", "ltr"]
+    page.fill("#id", "יומן-1")
+    assert directions("#id") == ["rtl"]
+    page.press("#id", "Enter")
+    assert (
+        page.inner_text("#told")
+        == page.inner_text("#tip")
+        == page.inner_text("#told bdi") + (" is in the answer, at rank 1.")
+    )
+    assert directions("#told, #tip") == ["ltr", "ltr"]
+    assert directions("#told bdi, #tip bdi") == ["rtl", "rtl"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -121,6 +121,13 @@ function why(doc, run) {
   return `${id} was not recalled by ${run[0]?.name ?? "any stage"}.`;
 }
 
+// Each id in a sentence keeps its own direction of writing, and the sentence its own.
+const bidi = (id) => make("bdi", {}, id);
+const begun = (id, words) => [bidi(id), words.slice(id.length)];
+const listed = (docs) => docs.length
+  ? docs.flatMap((doc, at) => [...(at ? [", "] : []), bidi(view.ids[doc])]) : ["none"];
+const tip = () => $("tip").replaceChildren(...(chosen === null ? [] : begun(view.ids[chosen], why(chosen, ran))));
+
 // -- drawing ---------------------------------------------------------------------------------
 
 function showState() {
@@ -265,7 +272,7 @@ function nearest(event) {
 
 function choose(doc) {
   chosen = doc;
-  $("tip").textContent = doc === null ? "" : why(doc, ran);
+  tip();
   for (const each of $("answer").children) each.classList.toggle("chosen", Number(each.dataset.doc) === doc);
   showFlow(ran);
 }
@@ -291,7 +298,7 @@ function showAnswer(run) {
     const before = view.answered.indexOf(doc), document_ = view.documents[doc];
     const ranks = run.map((stage) => [stage.name, stage.out.indexOf(doc) + 1]).filter(([, rank]) => rank > 0);
     const item = make("li", { "data-doc": doc, class: doc === chosen ? "chosen" : null },
-      make("button", { type: "button", onclick: () => { choose(doc); bring(); } }, view.ids[doc]));
+      make("button", { type: "button", dir: "auto", onclick: () => { choose(doc); bring(); } }, view.ids[doc]));
     if (run !== ran0 && before !== at) {
       const moved = before < 0 ? "new" : before > at ? `up ${before - at}` : `down ${at - before}`;
       item.append(make("span", { class: `moved ${before < 0 || before > at ? "good" : "bad"}` }, moved));
@@ -305,7 +312,7 @@ function showAnswer(run) {
 
 // Its first lines, and the whole where asked for.
 function passage(text) {
-  const shown = make("p", {}, ...marked(text));
+  const shown = make("p", { dir: "auto" }, ...marked(text));
   if (text.length <= 160) return [shown];
   const button = make("button", { type: "button", class: "more", "aria-expanded": "false", onclick: () => {
     const whole = shown.classList.toggle("whole");
@@ -361,10 +368,10 @@ function turn() {
   const now = answerOf(run), left = view.answered.filter((doc) => !now.includes(doc));
   const entered = now.filter((doc) => !view.answered.includes(doc));
   const words = entered.length || left.length
-    ? `In: ${entered.map((doc) => view.ids[doc]).join(", ") || "none"}. Out: ${left.map((doc) => view.ids[doc]).join(", ") || "none"}.`
-    : now.every((doc, at) => doc === view.answered[at]) ? "The same answer." : "The same documents in another order.";
-  const unread = run.filter((stage) => stage.unread).map((stage) => `${plural(stage.unread, "candidate")} never read by ${stage.name} stay below.`);
-  $("turned").textContent = [words, ...unread].join(" ");
+    ? ["In: ", ...listed(entered), ". Out: ", ...listed(left), "."]
+    : [now.every((doc, at) => doc === view.answered[at]) ? "The same answer." : "The same documents in another order."];
+  const unread = run.filter((stage) => stage.unread).map((stage) => ` ${plural(stage.unread, "candidate")} never read by ${stage.name} stay below.`);
+  $("turned").replaceChildren(...words, ...unread);
 }
 
 // -- the page --------------------------------------------------------------------------------
@@ -373,7 +380,7 @@ function show(run) {
   ran = run;
   showFlow(run);
   showAnswer(run);
-  if (chosen !== null) $("tip").textContent = why(chosen, run);
+  if (chosen !== null) tip();
 }
 
 function open(found) {
@@ -400,9 +407,9 @@ new ResizeObserver(() => {
 }).observe($("flow").parentElement);
 $("why").addEventListener("submit", (event) => {
   event.preventDefault();
-  const doc = view.ids.indexOf($("id").value.trim());
-  $("told").textContent = doc >= 0 ? why(doc, ran)
-    : `${$("id").value.trim()} was not recalled by ${view.stages[0]?.name ?? "any stage"}, or there is no such document.`;
+  const id = $("id").value.trim(), doc = view.ids.indexOf(id);
+  $("told").replaceChildren(...begun(id, doc >= 0 ? why(doc, ran)
+    : `${id} was not recalled by ${view.stages[0]?.name ?? "any stage"}, or there is no such document.`));
   if (doc >= 0) choose(doc);
 });
 

@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepwell.documents import well_formed
+
 if TYPE_CHECKING:
     from stepwell.candidates import Dropped, Scores
     from stepwell.documents import Document
@@ -54,7 +56,8 @@ def view_of(trace: Trace, *, query: str = "", documents: Sequence[Document] = ()
         documents: Those whose text and metadata to show; others are shown by id.
 
     Returns:
-        `ids` of all candidates; everything else names them by their place in it.
+        `ids` of all candidates; everything else names them by their place in it. Lone surrogates
+        are `?`.
     """
     places: dict[str, int] = {}
     stages = [_stage(record, places) for record in trace.records]
@@ -63,7 +66,7 @@ def view_of(trace: Trace, *, query: str = "", documents: Sequence[Document] = ()
         places.setdefault(each.id, len(places)): {"text": each.text, "metadata": each.metadata}
         for each in documents
     }
-    return {
+    view = {
         "query": query,
         "ms": trace.ms,
         "deadline_ms": trace.deadline_ms,
@@ -74,9 +77,14 @@ def view_of(trace: Trace, *, query: str = "", documents: Sequence[Document] = ()
         "rejected": {
             str(places.setdefault(id, len(places))): why for id, why in trace.rejected.items()
         },
-        "documents": json.loads(json.dumps(texts, default=str)),
+        "documents": texts,
         "ids": list(places),
     }
+    # Half a character, in an id or a text, can neither be sent nor written.
+    plain: dict[str, Any] = json.loads(
+        well_formed(json.dumps(view, ensure_ascii=False, default=str))
+    )
+    return plain
 
 
 def _stage(record: StageRecord, places: dict[str, int]) -> dict[str, Any]:
