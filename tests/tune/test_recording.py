@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,12 +68,13 @@ def test_an_interrupted_recording_goes_on(corpus: sw.Corpus, tmp_path: Path) -> 
             cascade(corpus, broken),
             DATASET,
             folder=tmp_path / "kept",
+            key="words",
             progress=lambda done, total: seen.append((done, total)),
         )
     assert isinstance(failed.value.__cause__, OSError)
     assert seen == [(1, 3), (2, 3)]
     reader = Reader()
-    recording = record(cascade(corpus, reader), DATASET, folder=tmp_path / "kept")
+    recording = record(cascade(corpus, reader), DATASET, folder=tmp_path / "kept", key="words")
     assert {query for query, _ in reader.read if query in DATASET.queries.values()} == {"full disk"}
     whole = record(cascade(corpus, Reader()), DATASET)
     assert recording.values().tolist() == whole.values().tolist()
@@ -107,10 +107,10 @@ def test_a_file_holds_all_of_a_query(corpus: sw.Corpus, tmp_path: Path) -> None:
 def test_another_recording_is_not_gone_on_with(corpus: sw.Corpus, tmp_path: Path) -> None:
     """Of other questions, settings or stages: it would give wrong numbers."""
     folder = tmp_path / "kept"
-    record(cascade(corpus, Reader()), DATASET, folder=folder)
+    record(cascade(corpus, Reader()), DATASET, folder=folder, key="words")
     other = replace(DATASET, queries={**DATASET.queries, "q1": "a log"})
     with pytest.raises(InputError, match="of other queries; remove it"):
-        record(cascade(corpus, Reader()), other, folder=folder)
+        record(cascade(corpus, Reader()), other, folder=folder, key="words")
     alone = sw.Cascade([sw.BM25(corpus, 4)])
     with pytest.raises(InputError, match="of other stages"):
         record(alone, DATASET, folder=folder)
@@ -122,11 +122,42 @@ def test_another_recording_is_not_gone_on_with(corpus: sw.Corpus, tmp_path: Path
         record(alone, DATASET, folder=folder)
 
 
+def test_a_recording_of_other_options_is_not_replayed(corpus: sw.Corpus, tmp_path: Path) -> None:
+    """An option that no setting has, here a filter, makes another recording."""
+    folder = tmp_path / "kept"
+    record(sw.Cascade([sw.Keyword(corpus, 4, filter={"lang": "en"})]), DATASET, folder=folder)
+    with pytest.raises(InputError, match="of other options, models or documents"):
+        record(sw.Cascade([sw.Keyword(corpus, 4, filter={"lang": "de"})]), DATASET, folder=folder)
+    record(sw.Cascade([sw.Keyword(corpus, 4, filter={"lang": "en"})]), DATASET, folder=folder)
+
+
+def test_a_recording_of_a_changed_corpus_is_not_replayed(tmp_path: Path) -> None:
+    """As many documents as before are not the same documents."""
+    with sw.Corpus.temporary(encoder=None) as corpus:
+        corpus.add([sw.Document(str(at), text) for at, text in enumerate(TEXTS)])
+        cascade = sw.Cascade([sw.BM25(corpus, 4)])
+        record(cascade, DATASET, folder=tmp_path / "kept")
+        corpus.delete(["0"])
+        corpus.add([sw.Document("new", "logs, logs")])
+        with pytest.raises(InputError, match="of other options, models or documents"):
+            record(cascade, DATASET, folder=tmp_path / "kept")
+
+
+def test_a_recording_of_a_function_is_kept_under_a_key(corpus: sw.Corpus, tmp_path: Path) -> None:
+    """Functions are all alike from outside; without a key nothing is kept of one."""
+    with pytest.raises(InputError, match="give key="):
+        record(cascade(corpus, Reader()), DATASET, folder=tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+    record(cascade(corpus, Reader()), DATASET, folder=tmp_path / "kept", key="words")
+    with pytest.raises(InputError, match="of other options, models or documents"):
+        record(cascade(corpus, Reader()), DATASET, folder=tmp_path / "kept", key="other words")
+
+
 def test_a_temporary_recording_is_removed(corpus: sw.Corpus) -> None:
     """With the object that holds it."""
     recording = record(sw.Cascade([sw.BM25(corpus, 4)]), DATASET)
     folder = recording.folder
-    assert json.loads((folder / "recording.json").read_text())["version"] == 1
+    assert len(list(folder.iterdir())) == 3
     del recording
     assert not folder.exists()
 

@@ -16,6 +16,7 @@ import numpy as np
 from stepwell.cascade import Cascade
 from stepwell.errors import InputError
 from stepwell.evaluate.dataset import Dataset
+from stepwell.evaluate.identity import identity
 from stepwell.tune.anatomy import Anatomy, corpora, take_apart
 from stepwell.tune.cost import Costs
 from stepwell.tune.grid import check_settings, grid
@@ -25,7 +26,7 @@ from stepwell.tune.recorder import Recorder
 from stepwell.tune.replay import replay, tree_of
 from stepwell.tune.setting import Setting
 
-VERSION = 1
+VERSION = 2
 _ABOUT = "recording.json"
 
 Values = np.ndarray[tuple[int, int], np.dtype[np.float64]]
@@ -132,6 +133,7 @@ def record(
     *,
     settings: Sequence[Setting] | None = None,
     folder: str | Path | None = None,
+    key: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Recording:
     """Run every stage of a cascade once a query, as deep as any setting goes.
@@ -145,22 +147,27 @@ def record(
         settings: What is to be replayed; `grid` of the cascade by default. The present setting is
             always among them.
         folder: Where to keep the recording, so that one that was interrupted goes on; a temporary
-            place by default.
+            place by default. A recording of another cascade, or of a corpus that has changed since,
+            is refused.
+        key: With `folder`, a text that stands for what cannot be looked into, and changes whenever
+            it does: a retriever or model of one's own, a corpus in Milvus.
         progress: Called with the number of queries done, and of how many.
 
     Raises:
         ConfigurationError: The cascade has a stage that cannot be replayed; it says which.
-        InputError: The folder holds another recording.
+        InputError: The folder holds another recording, or lacks a `key`.
         StageError: A stage failed; what was recorded before stays.
     """
     anatomy = take_apart(cascade)
     chosen = list(dict.fromkeys([anatomy.present, *(settings or grid(anatomy))]))
     check_settings(anatomy, chosen)
+    depends = None if folder is None else about(anatomy, dataset, chosen, key=key)
     place = Path(tempfile.mkdtemp(prefix="stepwell-")) if folder is None else Path(folder)
     recording = Recording(anatomy, dataset, chosen, place)
-    if folder is None:
+    if depends is None:
         weakref.finalize(recording, shutil.rmtree, place, ignore_errors=True)
-    _claim(place, anatomy, dataset, chosen)
+    else:
+        _claim(place, depends)
     recorder = Recorder(anatomy, chosen)
     for done, (id, text) in enumerate(dataset.queries.items(), start=1):
         path = recording.path(id)
@@ -171,22 +178,28 @@ def record(
     return recording
 
 
-def about(anatomy: Anatomy, dataset: Dataset, settings: Sequence[Setting]) -> dict[str, object]:
-    """What a recording depends on, as plain values."""
+def about(
+    anatomy: Anatomy, dataset: Dataset, settings: Sequence[Setting], *, key: str | None = None
+) -> dict[str, object]:
+    """What a recording depends on, as plain values.
+
+    Raises:
+        InputError: See `identity`.
+    """
     asked = json.dumps(dataset.queries, sort_keys=True)
     corpora_ = corpora([*anatomy.arms.values(), *anatomy.rescorers.values()])
     return {
         "version": VERSION,
         "stages": anatomy.describe(),
+        "options, models or documents": identity(anatomy.cascade, key=key),
         "queries": sha256(asked.encode("utf-8", "replace")).hexdigest(),
         "documents": [len(each) for each in corpora_],
         "settings": sha256("\n".join(map(repr, settings)).encode()).hexdigest(),
     }
 
 
-def _claim(folder: Path, anatomy: Anatomy, dataset: Dataset, settings: Sequence[Setting]) -> None:
+def _claim(folder: Path, mine: dict[str, object]) -> None:
     """Make the folder, or see that what it holds goes on with this recording."""
-    mine = about(anatomy, dataset, settings)
     file = folder / _ABOUT
     folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
