@@ -12,6 +12,7 @@ import pytest
 import stepwell as sw
 from stepwell.calibrate import calibrate, calibrated, check, gather, hide
 from stepwell.calibrate.sheets import calibration_markdown, calibration_page
+from stepwell.calibrate.scored import without_probability
 from stepwell.calibrator import Calibrator, Platt
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.evaluate import Dataset, evaluate
@@ -204,3 +205,11 @@ def test_unknown_names_are_refused(cascade: sw.Cascade, dataset: Dataset) -> Non
         calibrate(cascade, dataset, method="beta")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="no stage of the cascade says"):
         calibrate(sw.Cascade([sw.TopK(3)]), dataset)
+
+
+def test_calibrating_keeps_the_shadow(cascade: sw.Cascade) -> None:
+    """What runs beside live traffic goes on beside the calibrated cascade, and beside the bare."""
+    beside = sw.Cascade(cascade.stages, shadow=sw.Cascade(cascade.stages[:1]))
+    made = calibrated(beside, Calibrator(Platt(1, 0), stage="words"))
+    assert made.shadow is beside.shadow
+    assert without_probability(made).shadow is beside.shadow

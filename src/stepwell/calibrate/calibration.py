@@ -176,7 +176,9 @@ def calibrated(
     """The cascade with these probabilities at its end, in place of any it had."""
     bare = without_probability(cascade)
     last = Probability(calibrator, at_least=at_least)
-    return Cascade([*bare.stages, last], name=bare.name, on_failure=bare.on_failure)
+    return Cascade(
+        [*bare.stages, last], name=bare.name, on_failure=bare.on_failure, shadow=cascade.shadow
+    )
 
 
 def _folds(pool: Pool, seed: int) -> NDArray[np.intp]:

@@ -126,7 +126,7 @@ def without_probability(cascade: Cascade) -> Cascade:
     policies = {name: each for name, each in cascade.on_failure.items() if name in names}
     if len(kept) == len(cascade.stages):
         return cascade
-    return Cascade(kept, name=cascade.name, on_failure=policies)
+    return Cascade(kept, name=cascade.name, on_failure=policies, shadow=cascade.shadow)
 
 
 def _asked(cascade: Cascade, id: str, text: str) -> Result:
