@@ -259,6 +259,15 @@ def test_log_lines_are_json_without_texts(
     assert hidden["live"]["ids"] == sw.Cascade(live_stages(corpus)).search("logs keys", k=5).ids
 
 
+def test_a_log_line_can_be_written_whatever_the_ids_are(caplog: pytest.LogCaptureFixture) -> None:
+    """Half a character in an id is a question mark in the line."""
+    with sw.Shadow(sw.Cascade([sw.TopK(1)])) as shadow, caplog.at_level("INFO", "stepwell.shadow"):
+        sw.Cascade([sw.TopK(1)], shadow=shadow).rank("logs", [sw.Document("a\ud800", "x")])
+        assert shadow.wait(SOON)
+    [line] = [each.getMessage() for each in caplog.records if each.name == "stepwell.shadow"]
+    assert json.loads(line.encode())["live"]["ids"] == ["a?"]
+
+
 def test_a_hash_is_the_same_for_the_same_question_and_salt(corpus: sw.Corpus) -> None:
     """Equal questions have one hash; with another salt it is another."""
     hashes = []

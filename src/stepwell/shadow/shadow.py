@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.ask import Ask
 from stepwell.candidates import Candidates
-from stepwell.documents import Query
+from stepwell.documents import Query, well_formed
 from stepwell.driving import drive
 from stepwell.errors import ConfigurationError, kind_of
 from stepwell.moment import one_moment
@@ -263,7 +263,8 @@ class Shadow:
 
 def _log(told: dict[str, Any]) -> None:
     if log.isEnabledFor(logging.INFO):
-        log.info("%s", json.dumps(told, ensure_ascii=False))
+        # Half a character in an id is no line that a handler could write.
+        log.info("%s", well_formed(json.dumps(told, ensure_ascii=False)))
 
 
 # All there are, for the child of a fork and the end of the process.
