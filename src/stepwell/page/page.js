@@ -44,7 +44,9 @@ const own = (stage) => {
 };
 
 const ended = (stage) => ["failed", "skipped", "idle"].includes(stage.status);
-const scores = (stage) => !ended(stage) && own(stage).size > 0 && stage.settings.blend !== undefined;
+// It stopped where it was sure for the settings that it had, and orders by what it expected.
+const adaptive = (stage) => stage.notes.read !== undefined;
+const scores = (stage) => !ended(stage) && !adaptive(stage) && own(stage).size > 0 && stage.settings.blend !== undefined;
 const cuts = (stage) => !ended(stage) && own(stage).size === 0 && stage.settings.k !== undefined
   && stage.dropped.every((each) => each.cut);
 
@@ -338,7 +340,8 @@ function showTurn() {
   $("turned").textContent = "";
   $("turn-section").hidden = view.stages.length === 0;
   if (stop) {
-    $("turn-hint").textContent = `${stop.name} does more than score and cut, so what follows it cannot be computed from recorded scores.`;
+    const why = adaptive(stop) ? "reads as much as each question needs" : "does more than score and cut";
+    $("turn-hint").textContent = `${stop.name} ${why}, so what follows it cannot be computed from recorded scores.`;
     return;
   }
   settings = view.stages.map((stage) => ({ ...stage.settings }));
