@@ -16,29 +16,41 @@ from stepwell.stages import TopK
 
 
 class Perfect:
-    """A stage that puts documents in the order of their grades, and keeps as many as another.
+    """A stage that makes no mistake, and keeps as many documents as the real one.
 
-    A recall stage that is perfect finds every relevant document that the corpus holds. The score is
-    the grade, so that what follows blends with it as with any other.
+    A recall stage that others follow finds every relevant document that the corpus holds: the
+    missed ones take the places of its last irrelevant ones, and what it found keeps its score. The
+    order is the business of those that follow. Any other stage puts the documents in the order of
+    their grades; the score is the grade, so that what follows blends with it as with any other.
     """
 
-    def __init__(self, stage: Stage, grades: Mapping[str, int], corpus: Corpus | None) -> None:
+    def __init__(
+        self, stage: Stage, grades: Mapping[str, int], corpus: Corpus | None, *, is_last: bool
+    ) -> None:
         self.name = stage.name
         self._stage, self._grades, self._corpus = stage, grades, corpus
+        self._is_last = is_last
 
     def run(self, candidates: Candidates, /) -> Candidates:
-        """Order what came, or what was found and should have been."""
+        """Order what came, or find what should have been."""
         kept = self._stage.run(candidates)
         if not candidates.fresh:
             return candidates.scored(self.name, self._of(candidates.ids.tolist())).top(len(kept))
-        found = kept.ids.tolist()
-        corpus = self._corpus
+        found, corpus = kept.ids.tolist(), self._corpus
         relevant = [id for id, grade in self._grades.items() if grade > 0]
-        missed = [] if corpus is None else [id for id in relevant if id in corpus]
-        ids = list(dict.fromkeys([*found, *missed]))
+        missed = [id for id in relevant if id not in found and corpus is not None and id in corpus]
         source = kept.source if corpus is None else overlay((kept.source, corpus))
-        made = candidates.recalled(self.name, ids, self._of(ids), source=source)
-        return made.top(max(len(found), len(missed)))
+        ids = [*found, *missed]
+        if self._is_last:
+            made = candidates.recalled(self.name, ids, self._of(ids), source=source)
+            return made.top(max(len(found), len(missed)))
+        last = kept.score.min() if found else 0.0
+        score = np.concatenate([kept.score, np.full(len(missed), last)])
+        surplus = set([at for at, id in enumerate(found) if id not in relevant][-len(missed) :])
+        stay = [at for at in range(len(ids)) if not (missed and at in surplus)]
+        return candidates.recalled(
+            self.name, [ids[at] for at in stay], score[stay], source=source, kind=kept.kind
+        )
 
     def _of(self, ids: list[str]) -> Scores:
         return np.array([max(self._grades.get(id, 0), 0) for id in ids], dtype=np.float64)
@@ -58,7 +70,9 @@ def what_if(
         threshold = any(getattr(each, "decides", False) for each in after if type(each) is not TopK)
         if threshold or (at > 0 and getattr(stage, "expands", False)):
             continue
-        stages = [*cascade.stages[:at], Perfect(stage, grades, corpus), *after]
+        is_last = all(type(each) is TopK for each in after)
+        perfect = Perfect(stage, grades, corpus, is_last=is_last)
+        stages = [*cascade.stages[:at], perfect, *after]
         answer = Cascade(stages, on_failure=cascade.on_failure).search(text, k=10)
         found[stage.name] = places_of(answer.ids, grades)
     return found
