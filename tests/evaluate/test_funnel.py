@@ -114,7 +114,7 @@ def test_a_perfect_recall_finds_what_the_corpus_holds() -> None:
 
 
 def test_a_perfect_recall_leaves_the_order_to_the_stage_that_follows() -> None:
-    """What was missed takes the place of the last irrelevant candidate, and the reader judges it."""
+    """What was missed takes the place of the last irrelevant one, and the reader judges it."""
     with Corpus.temporary(encoder=None) as corpus:
         corpus.add([Document(f"d{at}", f"rotate passage{at}" + " x" * at) for at in range(6)])
         corpus.add([Document("b", "other words")])
