@@ -1,30 +1,33 @@
 """Adaptive depth: fewer pairs, the promised error rate held, what it costs in nDCG@10.
 
-    python -m tests.bench.depth ../shared/data/squad11-dev ../shared/data/nfcorpus --queries 300
+    python -m tests.bench.depth ../shared/data/squad11-dev ../shared/data/nfcorpus
 
 Every query is read once to the full depth by the embedded cross-encoder after a hybrid (the preset
-two-stage), which takes minutes, and is kept in `--folder`. Then, for several draws: four fifths of
-the queries calibrate, the rest, which took no part, are read with that depth.
+two-stage), which takes long, and is kept in `--folder`; `--kept` replays what is there. Then, for
+each of five parts: the other four calibrate, and it, which took no part, is asked of a cascade with
+that depth, whose cross-encoder answers what was kept. So each query is asked once. The calibrations
+share queries, so there is no interval: how much the parts differ is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import stepwell as sw
-from stepwell.candidates import Candidates, blended
-from stepwell.depth.promise import interval
+from stepwell.candidates import Candidates
+from stepwell.depth import Depth, described
 from stepwell.errors import InputError, import_extra
 from stepwell.evaluate import Dataset
 from stepwell.ingest.cache import cached_corpus
 from stepwell.models import load_encoder, load_scorer
 from stepwell.stages import blends
-from stepwell.tune.depth import Curve, Trial, fit_depth
+from stepwell.tune.depth import Curve, fit_depth, with_depth
 
 K, MOST, BLEND = 10, 100, blends.CROSS_ENCODER_AFTER_HYBRID
 SETTINGS = ((0.1, 0), (0.05, 0), (0.05, 1))
@@ -73,52 +76,97 @@ def measured(data: Dataset, runs: dict[str, list[str]]) -> float:
     return float(ir.calc_aggregate([ir.nDCG @ K], qrels, run)[ir.nDCG @ K])
 
 
-def held_out(data: Dataset, reads: list[Read], rate: float, tolerance: int, draws: int) -> str:
-    """A line: promised, held, read, lost; over all draws."""
-    errors = asked = 0
-    deep, full, short = [], [], []
-    for seed in range(draws):
-        order = np.random.default_rng(seed).permutation(len(reads)).tolist()
-        cut = len(order) * 4 // 5
-        learnt, tested = [reads[at].curve for at in order[:cut]], [reads[at] for at in order[cut:]]
-        options = {"k": K, "blend": BLEND, "tolerance": tolerance}
+def cascade(reads: list[Read], depth: int | Depth) -> sw.Cascade:
+    """The stages of a product, over what was recorded: a query is asked for by its id."""
+    by_query = {each.query: each for each in reads}
+
+    @sw.stage(expands=False, decides=False)
+    def hybrid(candidates: Candidates) -> Candidates:
+        read = by_query[candidates.query.text]
+        given = Candidates.of(candidates.query, [sw.Document(id, id) for id in read.ids])
+        return candidates.recalled("hybrid", given.ids, read.curve.prior, source=given.source)
+
+    @cache
+    def values(query: str) -> dict[str, float]:
+        read = by_query[query]
+        return dict(zip(read.ids, read.curve.values.tolist()))
+
+    def recorded_scores(query: str, passages: list[str]) -> list[float]:
+        return [values(query)[passage] for passage in passages]
+
+    return sw.Cascade([hybrid, sw.CrossEncoder(recorded_scores, K, blend=BLEND, depth=depth)])
+
+
+class Asked(NamedTuple):
+    """A held-out query: its top by the full and by the adaptive depth."""
+
+    query: str
+    full: list[str]
+    adaptive: list[str]
+    read: int
+
+
+def fold(learnt: list[Read], tested: list[Read], rate: float, tolerance: int) -> list[Asked]:
+    """Calibrate on some, ask the others."""
+    full = cascade(learnt + tested, MOST)
+    stage = full.stages[1]
+    depth = fit_depth(
+        [each.curve for each in learnt],
+        k=K,
+        blend=BLEND,
+        most=MOST,
+        error_rate=rate,
+        tolerance=tolerance,
+        made_for=described(stage, full.stages[:1]),
+        audit=0.0,
+    )
+    adaptive, asked = with_depth(full, depth), []
+    for each in tested:
+        found = adaptive.search(each.query)
+        read = int(found.trace.records[1].notes["read"])
+        asked.append(Asked(each.query, full.search(each.query).ids, found.ids, read))
+    return asked
+
+
+def held_out(data: Dataset, reads: list[Read], rate: float, tolerance: int, folds: int) -> str:
+    """A line: promised, held, read, lost; each query is asked once, by the fold it is not in."""
+    order = np.random.default_rng(0).permutation(len(reads))
+    asked: list[Asked] = []
+    shares: list[float] = []
+    for part in np.array_split(order, folds):
+        left_out = set(part.tolist())
+        learnt = [each for at, each in enumerate(reads) if at not in left_out]
         try:
-            depth = fit_depth(learnt, most=MOST, error_rate=rate, seed=seed, **options)  # type: ignore[arg-type]
+            made = fold(learnt, [reads[at] for at in part.tolist()], rate, tolerance)
         except InputError as error:
             return f"  {rate:g}, tolerance {tolerance}: {error}"
-        whole, adaptive = {}, {}
-        for each in tested:
-            trial = Trial.of(each.curve, depth.completions, depth.looks, **options)  # type: ignore[arg-type]
-            read = trial.read_at(depth.bar)
-            errors, asked = errors + trial.wrong_at(depth.bar), asked + 1
-            deep.append(read)
-            best = blended(each.curve.prior, each.curve.values, BLEND)[0]
-            whole[each.query] = adaptive[each.query] = [each.ids[at] for at in best]
-            if read < trial.n:
-                seen = depth.completions.outlook(
-                    each.curve.prior, each.curve.values[:read], k=K, blend=BLEND
-                )
-                adaptive[each.query] = [each.ids[at] for at in seen.order]
-        full.append(measured(data, whole))
-        short.append(measured(data, adaptive))
-    low, high = interval(errors, asked)
-    mean, before, after = float(np.mean(deep)), float(np.mean(full)), float(np.mean(short))
+        asked += made
+        shares.append(float(np.mean([_wrong(each, tolerance) for each in made])))
+    errors = sum(_wrong(each, tolerance) for each in asked)
+    mean = float(np.mean([each.read for each in asked]))
+    before = measured(data, {each.query: each.full for each in asked})
+    after = measured(data, {each.query: each.adaptive for each in asked})
     return "; ".join(
         [
             f"  promised {rate:g}, tolerance {tolerance}",
-            f"held {errors / asked:.3f} ({errors} of {asked}, {low:.3f} to {high:.3f})",
+            f"held {errors / len(asked):.3f} ({errors} of {len(asked)}; "
+            f"by fold {min(shares):.3f} to {max(shares):.3f})",
             f"read {mean:.1f} of {MOST} ({MOST / mean:.2f}x fewer)",
             f"nDCG@{K} {before:.4f} full, {after:.4f} adaptive ({after - before:+.4f})",
         ]
     )
 
 
+def _wrong(asked: Asked, tolerance: int) -> bool:
+    return len(set(asked.full) - set(asked.adaptive)) > tolerance
+
+
 def main() -> None:
     """Read, replay, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--queries", type=int, default=260)
+    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(".bench/depth"))
     parser.add_argument("--kept", action="store_true", help="Replay what is there, read nothing.")
     asked = parser.parse_args()
@@ -127,9 +175,9 @@ def main() -> None:
         place = asked.folder / data.name
         sample = data.sample(asked.queries, seed=0)
         reads = list(kept(place) if asked.kept else recorded(sample, place))
-        print(f"{data.name}: {len(reads)} queries, {len(reads) * 4 // 5} to calibrate", flush=True)
+        print(f"{data.name}: {len(reads)} queries, {asked.folds} folds", flush=True)
         for rate, tolerance in SETTINGS:
-            print(held_out(data, reads, rate, tolerance, asked.draws), flush=True)
+            print(held_out(data, reads, rate, tolerance, asked.folds), flush=True)
 
 
 if __name__ == "__main__":
