@@ -6,6 +6,7 @@ import pytest
 
 from stepwell import BM25, Cascade, Corpus, CrossEncoder, Document, InputError
 from stepwell.evaluate import Dataset, evaluate, evaluate_run, measure
+from stepwell.evaluate.markdown import report_markdown
 from stepwell.evaluate.measures import as_run, depth_of
 
 
@@ -29,8 +30,13 @@ def test_no_relevant_document_at_all_is_an_error() -> None:
 
 
 def test_one_query_has_no_interval() -> None:
-    """The mean is the query's value, its interval 0 to 1, and the report says why."""
-    report = evaluate(lambda text: ["a"], Dataset("set", {"q": "text"}, {"q": {"a": 1}}))
+    """The mean is the query's value, its interval 0 to 1, which no table prints; and why."""
+    dataset = Dataset("set", {"q": "text"}, {"q": {"a": 1}})
+    report = evaluate(
+        lambda text: ["a"], dataset, baseline=evaluate(lambda text: ["b", "a"], dataset)
+    )
+    assert "nDCG@10 | 1.0000 | - |" in report_markdown(report)
+    assert "0.3691 | - |" in report_markdown(report)
     assert report.measures["nDCG@10"] == 1.0
     assert report.interval95["nDCG@10"] == (0.0, 1.0)
     assert "one query says nothing about the next" in report.remarks[0]

@@ -113,8 +113,8 @@ def _to(pair: tuple[float, float]) -> str:
 def _measures(report: Report) -> Sheet:
     rows = []
     for name, mean in report.measures.items():
-        low, high = report.interval95[name]
-        rows.append((name, f"{mean:.4f}", f"{low:.4f} to {high:.4f}"))
+        known = len(report.values[name]) > 1
+        rows.append((name, f"{mean:.4f}", _to(report.interval95[name]) if known else "-"))
     return Sheet("", ("measure", "mean", "95% interval"), tuple(rows))
 
 
@@ -127,10 +127,13 @@ def _baseline(baseline: Baseline) -> Sheet:
         f"against {baseline.name}",
         ("measure", baseline.name, *DIFFERENCE_COLUMNS),
         tuple(rows),
-        note="p by a paired randomisation test, two-sided; Holm's correction over the measures",
+        note="p by a paired randomisation test, two-sided; Holm's correction over the measures; "
+        "an interval is of one difference, without correction",
     )
 
 
+UNKNOWN = (-1.0, 1.0)
+"""The interval of a difference on one query."""
 DIFFERENCE_COLUMNS = ("difference", "95% interval", "p", "p (Holm)", "better", "worse")
 
 
@@ -139,7 +142,7 @@ def difference_cells(each: Difference) -> tuple[str, ...]:
     low, high = each.interval95
     return (
         f"{each.mean:+.4f}",
-        f"{low:+.4f} to {high:+.4f}",
+        "-" if (low, high) == UNKNOWN else f"{low:+.4f} to {high:+.4f}",
         f"{each.p:.4f}",
         f"{each.p_holm:.4f}",
         str(each.better),
