@@ -11,8 +11,8 @@ import pytest
 
 import stepwell as sw
 from stepwell.calibrate import calibrate, calibrated, check, gather, hide
-from stepwell.calibrate.sheets import calibration_markdown, calibration_page
 from stepwell.calibrate.scored import without_probability
+from stepwell.calibrate.sheets import calibration_markdown, calibration_page
 from stepwell.calibrator import Calibrator, Platt
 from stepwell.errors import ConfigurationError, InputError
 from stepwell.evaluate import Dataset, evaluate
@@ -140,6 +140,25 @@ def test_eval_says_the_calibration_error(cascade: sw.Cascade, dataset: Dataset) 
     bare = evaluate(cascade, dataset)
     assert bare.calibration is None
     assert "calibration" not in bare.to_dict()
+
+
+def test_eval_measures_probabilities_over_all_judged_queries(
+    cascade: sw.Cascade, dataset: Dataset
+) -> None:
+    """Queries without an answer count, so that the error is the one that `check` finds."""
+    pytest.importorskip("ir_measures", reason="needs the extra eval")
+    qrels = {
+        id: grades if at % 2 else dict.fromkeys(grades, 0)
+        for at, (id, grades) in enumerate(dataset.qrels.items())
+    }
+    half = Dataset.of("half", dataset.queries, qrels)
+    made = calibrate(cascade, half, method="platt").cascade
+    report = evaluate(made, half, with_funnel=True)
+    assert report.calibration == check(made, half).after
+    assert (report.queries, len(report.ms)) == (20, 20)
+    assert report.measures == evaluate(made, half.answerable()).measures
+    assert "those without an answer too" in report.remarks[-1]
+    assert "with a relevant document alone" in evaluate(made, half.answerable()).remarks[-1]
 
 
 def test_the_report_shows_before_and_after(cascade: sw.Cascade, dataset: Dataset) -> None:

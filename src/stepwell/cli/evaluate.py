@@ -112,9 +112,11 @@ def evaluate(
         if run is not None or qrels is not None:
             report = _of_run(dataset, run, qrels, other, names, seed)
         else:
-            asked = chosen(find_dataset(_named(dataset), split=split), queries, seed)
+            judged = find_dataset(_named(dataset), split=split)
+            asked = chosen(judged, queries, seed)
+            # Probabilities are measured on queries without an answer too, where all are asked.
             with bench(
-                asked,
+                judged if queries is None else asked,
                 [each for each in (system, other) if each],
                 corpus=corpus,
                 measures=names,

@@ -15,6 +15,7 @@ from stepwell.cli.terminal import progress, say
 from stepwell.corpus import Corpus
 from stepwell.errors import InputError
 from stepwell.evaluate import Dataset, Report, evaluate, evaluate_run, read_run
+from stepwell.evaluate.asking import probable_of
 from stepwell.evaluate.identity import identity
 from stepwell.evaluate.measures import depth_of
 from stepwell.ingest.cache import cache_folder, cached_corpus, fill, slug
@@ -97,8 +98,9 @@ class Bench:
                 preset=named.title,
                 seed=self.seed,
             )
-        total = len(self.dataset.queries)
         cascade = named.cascade(self.corpus)
+        asks_all = probable_of(cascade) is not None
+        total = len((self.dataset if asks_all else self.dataset.answerable()).queries)
         with progress(f"asked {named.title}:") as asked:
             return evaluate(
                 cascade,
@@ -146,7 +148,7 @@ def bench(
     # Vectors cost minutes: none where nothing will look at them.
     encoder = None if searching == {"bm25"} and not funnel else encoder_name
     with opened(dataset, corpus, encoder_name=encoder, analyzer=analyzer, cache=cache) as searched:
-        check_judged(dataset, searched)
+        check_judged(dataset.answerable(), searched)
         yield Bench(dataset, searched, measures, seed, keep=cache)
 
 

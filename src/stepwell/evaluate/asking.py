@@ -52,7 +52,7 @@ def ask_all(
         InputError: Answers are to be kept of what cannot be told from another, without a key.
     """
     ask = asker(system, id_key=id_key)
-    probable = _probable(system)
+    probable = probable_of(system)
     closer = _Closer(system) if funnel and isinstance(system, Cascade) else None
     depends: tuple[str, ...] = ()
     if resume is not None:
@@ -80,6 +80,7 @@ def _asked(
     closer: _Closer | None,
     probable: str | None,
 ) -> Asked:
+    closer = closer if any(grade > 0 for grade in grades.values()) else None
     try:
         ids, ms, result = ask(text, depth)
     except Exception as error:
@@ -139,7 +140,7 @@ class _Closer:
         )
 
 
-def _probable(system: System) -> str | None:
+def probable_of(system: System) -> str | None:
     """The last stage that gives probabilities of relevance."""
     stages = system.stages if isinstance(system, Cascade) else ()
     found = [each.name for each in stages if isinstance(each, Probability)]

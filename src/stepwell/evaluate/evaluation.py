@@ -11,7 +11,7 @@ import numpy as np
 from stepwell.cascade import Cascade
 from stepwell.errors import InputError
 from stepwell.evaluate.asked import Asked, Step
-from stepwell.evaluate.asking import ask_all, corpus_of
+from stepwell.evaluate.asking import ask_all, corpus_of, probable_of
 from stepwell.evaluate.dataset import Dataset
 from stepwell.evaluate.funnel import Funnel, funnel, mean, stage_ndcg
 from stepwell.evaluate.judged import Qrels, Run
@@ -53,7 +53,8 @@ def evaluate(
 
     Queries are asked one at a time, 100 documents each or as many as a measure looks at (what the
     last stage of a cascade did not keep is back-filled), after a question that is not timed, since
-    it loads the models. Queries without a relevant document are left out and counted.
+    it loads the models. Queries without a relevant document are left out and counted; a cascade
+    that gives probabilities is asked them too, and its calibration is that of all judged queries.
 
     Args:
         system: A `Cascade`, a retriever of LangChain or LlamaIndex, or a function from a question
@@ -80,11 +81,11 @@ def evaluate(
         MissingExtraError: The extra `eval` is not installed.
     """
     names = list(parsed(measures))
-    dataset = dataset.answerable()
+    judged, dataset = dataset, dataset.answerable()
     _same_questions(baseline, tuple(dataset.qrels), names)
-    asked, resumed = ask_all(
+    every, resumed = ask_all(
         system,
-        dataset,
+        dataset if probable_of(system) is None else judged,
         depth=depth_of(names),
         funnel=with_funnel,
         id_key=id_key,
@@ -92,6 +93,7 @@ def evaluate(
         resume=resume,
         key=key,
     )
+    asked = [each for each in every if each.query in dataset.qrels]
     _check_ids(system, asked, dataset)
     report = _measured(dataset.qrels, as_run({each.query: each.ids for each in asked}), names, seed)
     stages = _by_stage(asked)
@@ -102,7 +104,7 @@ def evaluate(
         stages=tuple(_row(name, steps, dataset.qrels) for name, steps in stages.items()),
         latency_ms=percentiles([each.ms for each in asked]),
         left_out=dataset.left_out,
-        remarks=(*_remarks(dataset, resumed, len(asked)), *_faults(stages)),
+        remarks=(*_remarks(dataset, resumed, len(every)), *_faults(stages)),
         funnel=_funnel(system, asked, dataset.qrels, seed) if with_funnel else None,
         ms=tuple(round(each.ms, 3) for each in asked),
         stage_values={
@@ -111,7 +113,7 @@ def evaluate(
             if len(steps) == len(asked)
         },
     )
-    made = _calibrated(made, asked, dataset.qrels, seed)
+    made = _calibrated(made, every, judged, seed)
     return made if baseline is None else against(made, baseline, seed=seed)
 
 
@@ -180,22 +182,30 @@ def warm_up(cascade: Cascade, query: str) -> None:
     cascade.search(f"{query} ?", k=DEPTH)
 
 
-def _calibrated(report: Report, asked: Sequence[Asked], qrels: Qrels, seed: int) -> Report:
+def _calibrated(report: Report, asked: Sequence[Asked], judged: Dataset, seed: int) -> Report:
     """With how far the probabilities are from what came true, where the system gives any."""
     rows = [
-        (at, p, qrels[each.query].get(id, 0) > 0)
+        (at, p, judged.qrels[each.query].get(id, 0) > 0)
         for at, each in enumerate(asked)
         for id, p in each.said.items()
     ]
     if not rows:
         return report
     query, said, true = (np.array(column) for column in zip(*rows))
-    silent = sum(not each.ids for each in asked)
-    told = f"{silent} queries were answered with nothing, though all have a relevant document"
+    silent = sum(not each.ids for each in asked if each.query in report.ids)
+    told = [f"{silent} queries were answered with nothing, though all have a relevant document"]
+    told = told if silent else []
+    if len(asked) > len(report.ids):
+        told.append("the calibration is that of all judged queries, those without an answer too")
+    elif judged.no_relevant:
+        told.append(
+            "the calibration is that of queries with a relevant document alone; that of all is "
+            "told by stepwell calibrate --check"
+        )
     return replace(
         report,
         calibration=reliability(said.astype(float), true.astype(bool), query, seed=seed),
-        remarks=(*report.remarks, told) if silent else report.remarks,
+        remarks=(*report.remarks, *told),
     )
 
 
