@@ -260,11 +260,12 @@ class Trace:
         return Why(id, "not recalled", first)
 
     def _emptied(self, record: StageRecord) -> str:
-        """Why a stage left nothing; of what a deadline left unread, and a cut dropped, too."""
+        """Why a stage left nothing; and how many nobody read that were dropped before it."""
         why = str(record.notes.get("nothing", ""))
         why = why or f"{record.name} dropped the last: {record.dropped[-1].reason}"
         late = [int(each.notes.get("unscored", 0)) for each in self.faults]
-        unread = max([int(record.notes.get("not_read", 0)), *late])
+        sure = [int(each.notes.get("left", 0)) for each in self.records]
+        unread = max([int(record.notes.get("not_read", 0)), *late, *sure])
         if not unread:
             return why
         why = why.replace("nothing relevant:", "nothing relevant among those read:", 1)

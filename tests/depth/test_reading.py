@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stepwell as sw
+from stepwell.calibrator import Calibrator, Platt
 from stepwell.candidates import blended
 from stepwell.depth import Depth, Reading
 from stepwell.depth.completions import Completions
@@ -89,6 +90,16 @@ def test_the_answer_says_what_was_read_and_what_was_left(depth: Depth) -> None:
     assert "not read" in str(result.trace.why(f"d{MOST - 1}"))
     scores = [hit.score for hit in result.hits]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_nothing_is_said_of_candidates_that_it_left(depth: Depth) -> None:
+    """Emptied by a threshold behind it, an answer speaks of those read and counts the others."""
+    certain = sw.Probability(Calibrator(Platt(0.01, -9.0), stage="cross-encoder"), at_least=0.5)
+    result = sw.Cascade([*cascade(depth).stages, certain]).search(QUESTIONS[3])
+    left = result.trace.records[1].notes["left"]
+    assert result.hits == ()
+    assert result.empty_because.startswith("nothing relevant among those read: probability")
+    assert result.empty_because.endswith(f"; {left} not read")
 
 
 def test_no_more_passages_reach_the_model_than_are_noted(depth: Depth) -> None:
