@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +73,17 @@ def _started(corpus_path: Path, options: tuple[str, ...], env: dict[str, str]) -
         env={**os.environ, **env},
     )
     assert process.stderr is not None
+    # Not by select: a line that was read with the one before it is in a buffer, where it sees none.
+    patience = threading.Timer(60, process.kill)
+    patience.start()
     remarks = []
-    for _ in range(20):
-        assert select.select([process.stderr], [], [], 60)[0], "it says nothing"
-        remarks.append(process.stderr.readline())
-        if " at http://" in remarks[-1]:
-            return Running(process, remarks[-1].split(" at ")[1].strip(), "".join(remarks))
+    try:
+        while remark := process.stderr.readline():
+            remarks.append(remark)
+            if " at http://" in remark:
+                return Running(process, remark.split(" at ")[1].strip(), "".join(remarks))
+    finally:
+        patience.cancel()
+    process.kill()
+    process.communicate()
     raise AssertionError(f"it does not say where it is: {remarks}")
