@@ -29,6 +29,7 @@ def test_qrels_in_either_form(tmp_path: Path, text: str) -> None:
         ("query-id\tcorpus-id\tscore\nq1\td1\thigh\n", "line 2: the grade 'high'"),
         ("q1 d1\n", "line 1: 2 columns"),
         ("q1 0 d1 x\n", "line 1: the grade 'x'"),
+        ("q1 0 d1 2\nq1 0 d1 0\n", "line 2: 'd1' is judged 2 and 0 for 'q1'"),
     ],
 )
 def test_faulty_qrels_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:

@@ -24,21 +24,29 @@ def read_qrels(path: Path | str) -> Qrels:
             iteration, document, grade), columns separated by tabs or spaces; may be gzipped.
 
     Raises:
-        InputError: The file cannot be read, or a line is neither.
+        InputError: The file cannot be read, a line is neither, or a document has two grades
+            for a query.
     """
     file, qrels = Path(path), Qrels()
     for number, row in _rows(file):
         if len(row) not in (3, 4):
             raise InputError(f"{file} line {number}: {len(row)} columns, where qrels have 3 or 4")
-        query, document, grade = row[0], row[-2], row[-1]
+        query, document, text = row[0], row[-2], row[-1]
         try:
-            qrels.setdefault(query, {})[document] = int(grade)
+            grade = int(text)
         except ValueError as error:
             if number == 1 and len(row) == 3:
                 continue  # the header
             raise InputError(
-                f"{file} line {number}: the grade {grade!r} is not a whole number"
+                f"{file} line {number}: the grade {text!r} is not a whole number"
             ) from error
+        grades = qrels.setdefault(query, {})
+        if grades.get(document, grade) != grade:
+            raise InputError(
+                f"{file} line {number}: {document!r} is judged {grades[document]} and {grade} for "
+                f"{query!r}"
+            )
+        grades[document] = grade
     return qrels
 
 
