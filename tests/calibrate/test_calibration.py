@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import stepwell as sw
 from stepwell.calibrate import calibrate, calibrated, check, gather, hide
-from stepwell.calibrate.scored import without_probability
+from stepwell.calibrate.scored import Pool, without_probability
 from stepwell.calibrate.sheets import calibration_markdown, calibration_page
 from stepwell.calibrator import Calibrator, Platt
 from stepwell.errors import ConfigurationError, InputError
@@ -196,6 +197,25 @@ def test_one_query_is_refused(cascade: sw.Cascade, dataset: Dataset) -> None:
     """No query is measured by a curve that was fitted to it, so it takes two."""
     with pytest.raises(InputError, match="it takes two"):
         calibrate(cascade, dataset._only({"q1"}))
+
+
+def test_too_few_queries_are_told_from_scores_that_say_nothing() -> None:
+    """All queries can be fitted, but not without one of them: the message says so."""
+    from stepwell.calibrate import calibration
+
+    scores = np.array([5.0, 0.0, 0.0, 1.0])
+    relevant = np.array([True, False, True, False])
+    query = np.array([0, 0, 1, 1])
+    pool = gather_of(scores, relevant, query)
+    assert calibration.fit(scores, relevant, method="platt").slope > 0
+    with pytest.raises(InputError, match=r"without part . of 2 .* too few: judge more"):
+        calibration._unseen(pool, calibration._folds(pool, 0), "platt")
+
+
+def gather_of(
+    scores: NDArray[np.float64], relevant: NDArray[np.bool_], query: NDArray[np.int_]
+) -> Pool:
+    return Pool("s", "logit", "", scores, relevant, query, ("q0", "q1"), np.array([True, True]))
 
 
 def test_equal_scores_are_refused(corpus: sw.Corpus, dataset: Dataset) -> None:

@@ -204,7 +204,17 @@ def _unseen(pool: Pool, fold: NDArray[np.intp], method: Method) -> Values:
     values = np.empty(len(pool))
     for part in range(int(fold.max()) + 1):
         held = fold == part
-        curve: Curve = fit(pool.scores[~held], pool.relevant[~held], method=method)
+        try:
+            curve: Curve = fit(pool.scores[~held], pool.relevant[~held], method=method)
+        except InputError as error:
+            fit(pool.scores, pool.relevant, method=method)  # its error, where all cannot be either
+            asked, found = len(np.unique(pool.query[~held])), int(pool.relevant[~held].sum())
+            raise InputError(
+                f"the error is measured by cross-validation, and without part {part + 1} of "
+                f"{int(fold.max()) + 1} the other {asked} queries, with {found} relevant "
+                f"candidates, cannot be fitted: {error}; all queries together can be, so there "
+                "are too few: judge more"
+            ) from error
         values[held] = curve(pool.scores[held])
     return values
 
