@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stepwell.calibrate import reliability
 from stepwell.calibrate.abstaining import abstaining
 from stepwell.evaluate.reliability import brier, ece
+from stepwell.evaluate.sheets import ECE_NOTE, ERRORS
 
 pytest.importorskip("scipy", reason="intervals need scipy, the extra eval")
 
@@ -81,3 +82,13 @@ def test_thresholds_count_who_is_abstained_from() -> None:
 def test_nothing_is_said_where_all_have_an_answer() -> None:
     """Without a query that lacks an answer there is nothing to tell apart."""
     assert abstaining(np.array([0.5]), np.array([0]), np.array([True])) is None
+
+
+def test_the_range_of_the_error_is_not_called_an_interval() -> None:
+    """Perfect probabilities have a range above 0, the truth, so the tables name it otherwise."""
+    rng = np.random.default_rng(0)
+    said = rng.beta(0.5, 4, 1000)
+    found = reliability(said, rng.random(1000) < said, np.arange(1000) // 10)
+    assert found.ece95[0] > 0
+    assert ERRORS[:2] == ("ECE", "95% resampled")
+    assert "no confidence interval" in ECE_NOTE

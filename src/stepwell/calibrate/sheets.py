@@ -10,7 +10,7 @@ from stepwell.evaluate.diagram import diagram_part
 from stepwell.evaluate.markdown import markdown
 from stepwell.evaluate.page import page, table
 from stepwell.evaluate.reliability import Reliability
-from stepwell.evaluate.sheets import ERRORS, Sheet, error_cells, reliability_sheet
+from stepwell.evaluate.sheets import ECE_NOTE, ERRORS, Sheet, error_cells, reliability_sheet
 
 
 def head(found: Calibration) -> str:
@@ -69,7 +69,7 @@ def _errors(found: Calibration) -> Sheet:
         "",
         ("probabilities", *ERRORS),
         tuple(rows),
-        note="ECE: expected calibration error; intervals by bootstrap over the queries",
+        note=f"{ECE_NOTE}; both by bootstrap over the queries",
     )
 
 

@@ -119,8 +119,9 @@ def calibrate_cascade(
 ) -> None:
     """Turn a stage's scores into probabilities of relevance, and say how good they are.
 
-    Expected calibration error and Brier score by cross-validation over queries, each with a 95%
-    interval. With queries that have no answer: how often a threshold says so, and rightly.
+    Expected calibration error and Brier score by cross-validation over queries, the latter with a
+    95% interval, the former with where 95% of resamples lie. With queries that have no
+    answer: how often a threshold says so, and rightly.
     """
     with reported(debug=debug, as_json=as_json):
         import_extra("scipy.stats", extra="eval")  # what is missing is said before indexing

@@ -38,9 +38,11 @@ class Reliability:
     Attributes:
         ece: Expected calibration error: the mean distance of a bin's probability from its share of
             relevant candidates, over bins of as many candidates each.
-        ece95: Where it lies with 95% confidence, by bootstrap over the queries.
+        ece95: Where the ECE of 95% of bootstrap resamples of the queries lies. No confidence
+            interval: noise raises every ECE, a resample's by more than the sample's, so that it may
+            lie above both the true error and `ece`, and hardly ever holds 0.
         brier: Mean squared distance of a probability from 0 or 1.
-        brier95: Where that lies.
+        brier95: Where that lies with 95% confidence, by bootstrap over the queries.
         brier_of_rate: The same if all had one probability, the share of relevant candidates: what
             the scores must beat to say anything.
         bins: From the least probable to the most.
@@ -151,8 +153,8 @@ def _interval(
 ) -> tuple[float, float]:
     """Where a statistic of sums over queries lies, by percentiles.
 
-    The bins are those of the whole sample. A resample's calibration error is too high by its noise,
-    as the estimate itself is, so that of good probabilities the interval leans upwards.
+    The bins are those of the whole sample. A resample's calibration error is too high by its
+    noise on top of the sample's, so that this is no confidence interval of it.
 
     Args:
         parts: (queries, ...) what each query adds to the sums.

@@ -11,7 +11,11 @@ from stepwell.evaluate.reliability import Reliability
 from stepwell.evaluate.report import Baseline, Report, StageRow
 from stepwell.evaluate.significance import Difference
 
-ERRORS = ("ECE", "95% interval", "Brier", "95% interval ")
+ERRORS = ("ECE", "95% resampled", "Brier", "95% interval")
+ECE_NOTE = (
+    "ECE: expected calibration error; resampled: where that of 95% of resamples lies, which noise "
+    "raises, so that it is no confidence interval"
+)
 """The columns of `error_cells`."""
 SHOWN = 10
 """Queries that are listed; all are in the JSON."""
@@ -102,7 +106,7 @@ def _calibration(found: Reliability) -> Sheet:
             ("as answered", *error_cells(found)),
             ("one for all", "", "", f"{found.brier_of_rate:.4f}", ""),
         ),
-        note="ECE: expected calibration error; candidates that nobody judged count as not relevant",
+        note=f"{ECE_NOTE}; candidates that nobody judged count as not relevant",
     )
 
 
