@@ -19,6 +19,7 @@ def test_the_report_for_programs(run, beir: Path) -> None:
         "interval95",
         "stages",
         "latency_ms",
+        "remarks",
     ]
     assert (found["dataset"], found["preset"], found["queries"]) == ("tiny", "bm25", 3)
     assert found["measures"] == {"nDCG@10": 0.871049, "MRR@10": 1.0, "R@100": 0.833333}
@@ -226,11 +227,14 @@ def test_a_cascade_file_of_another_version_is_refused(run, beir: Path, tmp_path:
 
 
 def test_judgements_of_unknown_documents_and_queries_are_told(run, beir: Path) -> None:
-    """Judgements that name what is not there are counted on standard error."""
+    """Judgements that name what is not there are counted on standard error and in the report."""
     with (beir / "qrels" / "test.tsv").open("a") as stream:
         stream.write("q1\tgone\t1\nnobody\tlogs\t1\nq3\tlogs\t0\n")
-    said = run("eval", beir, "--preset", "bm25", "--json")
-    assert "1 of 4 judged documents are not indexed: counted as not found" in said.err
+    said = run("eval", beir, "--preset", "bm25", "--json", "--markdown", beir / "report.md")
+    lacking = "1 of 4 judged documents are not indexed: counted as not found"
+    assert said.err.count(lacking) == 1
+    assert lacking in (beir / "report.md").read_text()
+    assert lacking in said.json["remarks"]
     assert "1 judged queries are unknown to the data set: left out" in said.err
     assert "1 queries left out that have no relevant document" in said.err
     assert said.json["queries"] == 3

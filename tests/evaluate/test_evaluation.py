@@ -54,6 +54,7 @@ def test_a_report_in_full(corpus: Corpus) -> None:
         "interval95",
         "stages",
         "latency_ms",
+        "remarks",
     ]
     assert (found["dataset"], found["preset"], found["queries"]) == ("tiny", "two", 3)
     assert list(found["measures"]) == list(found["interval95"]) == ["nDCG@10", "MRR@10", "R@100"]

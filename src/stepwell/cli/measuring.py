@@ -148,7 +148,7 @@ def bench(
     # Vectors cost minutes: none where nothing will look at them.
     encoder = None if searching == {"bm25"} and not funnel else encoder_name
     with opened(dataset, corpus, encoder_name=encoder, analyzer=analyzer, cache=cache) as searched:
-        check_judged(dataset.answerable(), searched)
+        check_judged(dataset.answerable(), searched, told=False)
         yield Bench(dataset, searched, measures, seed, keep=cache)
 
 
@@ -183,8 +183,14 @@ def opened(
         return made
 
 
-def check_judged(dataset: Dataset, corpus: Corpus) -> None:
-    """Say how many judged documents the corpus lacks: they count as not found."""
+def check_judged(dataset: Dataset, corpus: Corpus, *, told: bool = True) -> None:
+    """Refuse judgements of other documents, and say how many the corpus lacks.
+
+    Args:
+        dataset: With the judgements.
+        corpus: What is searched.
+        told: Whether to say it here; a report says it by itself.
+    """
     judged = {id for grades in dataset.qrels.values() for id in grades}
     lacking = sum(id not in corpus for id in judged)
     if judged and lacking == len(judged):
@@ -192,7 +198,7 @@ def check_judged(dataset: Dataset, corpus: Corpus) -> None:
             f"none of the {len(judged)} documents judged in {dataset.name} is in {corpus.path}; "
             "measure the corpus that was made from the data set, or leave --corpus out"
         )
-    if lacking:
+    if lacking and told:
         say(f"{lacking} of {len(judged)} judged documents are not indexed: counted as not found")
 
 

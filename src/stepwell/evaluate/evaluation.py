@@ -104,7 +104,11 @@ def evaluate(
         stages=tuple(_row(name, steps, dataset.qrels) for name, steps in stages.items()),
         latency_ms=percentiles([each.ms for each in asked]),
         left_out=dataset.left_out,
-        remarks=(*_remarks(dataset, resumed, len(every)), *_faults(stages)),
+        remarks=(
+            *_remarks(dataset, resumed, len(every)),
+            *([] if id_key else _unindexed(dataset, system)),
+            *_faults(stages),
+        ),
         funnel=_funnel(system, asked, dataset.qrels, seed) if with_funnel else None,
         ms=tuple(round(each.ms, 3) for each in asked),
         stage_values={
@@ -286,6 +290,15 @@ def _funnel(system: System, asked: Sequence[Asked], qrels: Qrels, seed: int) -> 
     hybrid = first_stage(system, corpus_of(system))
     best = None if hybrid is None else tuned(hybrid, asked, qrels, seed=seed)
     return funnel(asked, qrels, best, seed=seed)
+
+
+def _unindexed(dataset: Dataset, system: object) -> list[str]:
+    """What to say of judged documents that the corpus of a cascade lacks; empty if none."""
+    corpus = corpus_of(system) if isinstance(system, Cascade) else None
+    judged = {id for grades in dataset.qrels.values() for id in grades}
+    lacking = 0 if corpus is None else sum(id not in corpus for id in judged)
+    found = f"{lacking} of {len(judged)} judged documents are not indexed: counted as not found"
+    return [found] if lacking else []
 
 
 def _remarks(dataset: Dataset, resumed: int, asked: int) -> tuple[str, ...]:

@@ -135,6 +135,7 @@ class Report:
             "interval95": {name: list(pair) for name, pair in self.interval95.items()},
             "stages": [row.to_dict() for row in self.stages],
             "latency_ms": dict(self.latency_ms),
+            "remarks": list(self.remarks),
             **({"baseline": self.baseline.to_dict()} if self.baseline else {}),
             **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
             **({"funnel": self.funnel.to_dict()} if self.funnel else {}),
