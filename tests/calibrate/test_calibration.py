@@ -181,6 +181,13 @@ def test_scores_within_a_query_come_with_a_warning(corpus: sw.Corpus, dataset: D
 # -- what cannot be calibrated ------------------------------------------------------------------
 
 
+def test_few_judgements_come_with_a_warning(cascade: sw.Cascade, dataset: Dataset) -> None:
+    """A curve of a handful of queries is made, and called too little to rely on."""
+    few = calibrate(cascade, dataset.sample(20))
+    assert few.remarks[0].startswith("too few to rely on: 20 queries, ")
+    assert not any("too few" in each for each in calibrate(cascade, dataset).remarks)
+
+
 def test_one_class_is_refused(cascade: sw.Cascade, dataset: Dataset) -> None:
     """Judged candidates alone are all relevant here; nothing relevant may be other ids."""
     with pytest.raises(InputError, match=r"all .* judged relevant .*leave judged-only off"):

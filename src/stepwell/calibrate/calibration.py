@@ -239,8 +239,19 @@ def _calibrator(pool: Pool, dataset: Dataset, curve: Curve) -> Calibrator:
     )
 
 
+FEW = 30
+"""Queries, or candidates of either class; with fewer, other queries would give another curve."""
+
+
 def _remarks(pool: Pool, judged_only: bool) -> tuple[str, ...]:
     found = []
+    relevant = int(pool.relevant.sum())
+    if min(len(pool.ids), relevant, len(pool) - relevant) < FEW:
+        found.append(
+            f"too few to rely on: {len(pool.ids)} queries, {relevant} relevant candidates and "
+            f"{len(pool) - relevant} others; judge until there are {FEW} of each, better ten times "
+            "as many"
+        )
     if pool.unjudged and judged_only:
         found.append(f"{pool.unjudged} candidates left out that nobody judged")
     elif pool.unjudged:
