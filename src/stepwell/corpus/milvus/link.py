@@ -72,6 +72,10 @@ def address_of(uri: str | Path, *, token: str | None, database: str) -> Address:
     return Address(bare, Secret(token, what="the token") if token else None, database)
 
 
+# A server that nobody asks is not pinged: Lite's takes a few pings for an attack, and hangs up.
+_QUIET = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Link:
     """One collection, connected.
@@ -107,7 +111,11 @@ class Link:
         try:
             with _opening:
                 client = pymilvus.MilvusClient(
-                    address.uri, token=token, db_name=address.database, timeout=timeout
+                    address.uri,
+                    token=token,
+                    db_name=address.database,
+                    timeout=timeout,
+                    grpc_options=_QUIET,
                 )
                 _opened[address.uri] += 1
         except Exception as error:
