@@ -24,10 +24,11 @@ from stepwell.corpus.refusals import disk
 from stepwell.corpus.terms import Scores as Scores
 from stepwell.corpus.terms import Terms
 from stepwell.documents import well_formed
+from stepwell.threads import cores
 
 log = logging.getLogger("stepwell")
 
-_HEAP = 128_000_000
+_HEAP, _THREADS = 128_000_000, 2
 
 
 class Lexical:
@@ -91,7 +92,7 @@ class Lexical:
         """
         place = Path() if self.path is None else self.path.parent
         with disk(place):
-            writer = self._index.writer(_HEAP, 1)
+            writer = self._index.writer(_HEAP, min(cores(), _THREADS))
             # A killed writer leaves files that no commit knows; the next one would trip over them.
             writer.garbage_collect_files()
         return LexicalWriter(writer, self._schema, self.analyzer, place=place)
@@ -110,12 +111,12 @@ class LexicalWriter:
     def add(self, rows: Iterable[int], texts: Iterable[str]) -> None:
         """Index texts under rows that the index does not hold."""
         prepare, add = self._analyzer.prepare, self._writer.add_document
-        for row, text in zip(rows, texts):
-            document = tantivy.Document()
-            document.add_integer("row", row)
-            document.add_text("text", prepare(text))
-            self._changed = True
-            with disk(self._place):
+        self._changed = True
+        with disk(self._place):
+            for row, text in zip(rows, texts):
+                document = tantivy.Document()
+                document.add_integer("row", row)
+                document.add_text("text", prepare(text))
                 add(document)
 
     def remove(self, rows: Sequence[int]) -> None:

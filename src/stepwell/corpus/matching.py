@@ -55,9 +55,10 @@ def add_facets(
     connection: sqlite3.Connection, fields: Fields, documents: Iterable[tuple[int, str]]
 ) -> None:
     """Index the metadata (as JSON) of these rows."""
+    # In the order of the table: neighbours are written together. A field's values are of one kind.
     connection.executemany(
         "INSERT OR IGNORE INTO facets VALUES (?, ?, ?)",
-        (
+        sorted(
             entry
             for row, metadata in documents
             if metadata != "{}"

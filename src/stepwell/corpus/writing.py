@@ -38,8 +38,9 @@ from stepwell.errors import CorpusError, InputError
 
 LOCK = "write.lock"
 
-# Documents of one batch, and characters after which it is closed early.
-BATCH = 8192
+# Documents of one batch, and characters after which it is closed early. Each is a segment of the
+# term index for each of its threads: large ones need not be merged as often.
+BATCH = 32768
 BATCH_ENCODED = 256
 _CHARACTERS = 16_000_000
 
@@ -172,8 +173,9 @@ class Writer:
         try:
             with self._store.record.writing() as connection:
                 forget(connection, list(old.values()))
-                _insert(connection, rows, entries)
+                # Its threads work while the record is written.
                 self._lexical.add(rows, (each.document.text for each in entries))
+                _insert(connection, rows, entries)
                 if self._placer is not None:
                     self._placer.place(connection, fresh)
                     self._copy(connection, rows, [each.hash for each in entries])
