@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +21,11 @@ from stepwell.cli.terminal import (
     say,
 )
 from stepwell.corpus import Corpus
+from stepwell.errors import InputError, import_extra
 from stepwell.ingest import Reading, Synced, read_source, sync
+
+if TYPE_CHECKING:
+    from stepwell.ray import RayEncoder
 
 _SHOWN = 20
 
@@ -43,6 +49,17 @@ def index(
         list[str] | None,
         typer.Option(help="Only files whose path matches, such as 'guide/*.md'; may be repeated."),
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Encode on a Ray cluster; needs the extra ray.")
+    ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The cluster, of which this machine is a part; by default RAY_ADDRESS, the one "
+            "that runs here, or one of this machine alone ('local').",
+        ),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -54,14 +71,32 @@ def index(
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # its remarks on damaged files
     with reported(debug=debug, as_json=as_json):
+        far = _on_ray(encoder, ray_address) if ray or ray_address else None
         with progress("read") as read:
-            reading = read_source(source, glob=glob or (), progress=read)
-        with Corpus.open(to, encoder=encoder_named(encoder), analyzer=analyzer) as corpus:
+            # Absolute: on Ray another process reads it, too.
+            where = source.absolute() if far else source
+            reading = read_source(where, glob=glob or (), progress=read)
+        chosen = far or encoder_named(encoder)
+        with Corpus.open(to, encoder=chosen, analyzer=analyzer) as corpus:
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
-            with progress("indexed", plain=True) as indexed:
+            ahead = far.ahead(reading.documents, corpus) if far else nullcontext()
+            with ahead, progress("indexed", plain=True) as indexed:
                 done = sync(corpus, reading, progress=lambda n: indexed(n, reading.total))
             _conclude(reading, done, held=len(corpus), to=to, as_json=as_json)
+
+
+def _on_ray(encoder: str, address: str | None) -> RayEncoder:
+    if encoder_named(encoder) is None:
+        raise InputError("--ray encodes passages, and --encoder none asks for no vectors")
+    # A person waits before one progress bar: Ray's own remarks are in its log files.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    from stepwell.ray import RayEncoder
+
+    made = RayEncoder(encoder, address=address)
+    import_extra("ray.data", extra="ray")  # which sets its own level
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return made
 
 
 def _conclude(reading: Reading, done: Synced, *, held: int, to: Path, as_json: bool) -> None:
