@@ -279,7 +279,7 @@ class Corpus(Answers):
         size = writing.BATCH if self.encoder is None else writing.BATCH_ENCODED
         done = 0
         with self._session(placer) as writer:
-            for batch in batches(documents, size, repeats=replace):
+            for batch in batches(documents, size, repeats=replace, most=writing.BATCH):
                 done += writer.put(batch, replace=replace)
                 if progress is not None:
                     progress(done)

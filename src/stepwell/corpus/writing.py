@@ -15,6 +15,7 @@ index has forgotten them. Nothing here asks an index what exists.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ LOCK = "write.lock"
 BATCH = 32768
 BATCH_ENCODED = 256
 _CHARACTERS = 16_000_000
+_QUICK = 2.0  # seconds
 
 
 @contextmanager
@@ -238,13 +240,17 @@ class Writer:
         return first
 
 
-def batches(documents: Iterable[Document], size: int, *, repeats: bool) -> Iterator[list[Entry]]:
+def batches(
+    documents: Iterable[Document], size: int, *, repeats: bool, most: int = 0
+) -> Iterator[list[Entry]]:
     """The documents in batches, each checked as a whole before it is written.
 
     Args:
         documents: Consumed as they are needed.
         size: Documents of a batch at most.
         repeats: Whether a later document of the same id replaces an earlier one.
+        most: Up to so many while batches are written quickly: to acknowledge one costs as much
+            whatever its size.
 
     Raises:
         InputError: A document cannot be kept, or an id repeats that may not.
@@ -259,7 +265,10 @@ def batches(documents: Iterable[Document], size: int, *, repeats: bool) -> Itera
         batch[document.id] = new
         characters += len(document.text)
         if len(batch) >= size or characters > _CHARACTERS:
+            began = time.monotonic()
             yield list(batch.values())
+            if time.monotonic() - began < _QUICK:
+                size = max(min(2 * size, most), size)
             batch, characters = {}, 0
     if batch:
         yield list(batch.values())
