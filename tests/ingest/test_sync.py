@@ -111,7 +111,9 @@ def test_progress_is_what_the_corpus_holds() -> None:
     seen: list[tuple[int, int]] = []
     with Corpus.temporary(encoder=None) as corpus:
         sync(corpus, reading(*documents), progress=lambda done: seen.append((done, len(corpus))))
-    assert seen == [(BATCH, BATCH), (2 * BATCH, 2 * BATCH), (len(documents), len(documents))]
+    assert all(done == held for done, held in seen)
+    assert seen[0] == (BATCH, BATCH)
+    assert seen[-1] == (len(documents), len(documents))
 
 
 def test_empty_and_huge_texts_are_kept() -> None:

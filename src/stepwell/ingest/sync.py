@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 SOURCE = "_source"
 """The metadata key that says which source a document came from, without the path to it."""
-BATCH = 256
+# Documents of the first batch; after one that took less than so many seconds the next is twice as
+# large, since to begin and end a write costs as much whatever is in it.
+BATCH, _MOST, _QUICK = 256, 8192, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,12 @@ def _batches(reading: Reading) -> Iterator[list[Document]]:
         Document(document.id, document.text, {**document.metadata, SOURCE: reading.source})
         for document in reading.documents
     )
-    while batch := list(islice(documents, BATCH)):
+    size = BATCH
+    while batch := list(islice(documents, size)):
+        began = time.monotonic()
         yield batch
+        if time.monotonic() - began < _QUICK:
+            size = min(2 * size, _MOST)
 
 
 def _check_owner(
