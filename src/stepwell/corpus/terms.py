@@ -101,10 +101,11 @@ class Terms:
         )
 
     def _best(self, query: Any, k: int) -> tuple[Rows, Scores]:
-        limit = k + 1
+        # tantivy breaks ties by place in its files: all that tie with the last must be seen. Where
+        # texts are of one length most searches end in a tie, and a few hits more spare a second.
+        limit = k + k // 4 + 1
         while True:
             rows, scores = self._hits(query, limit)
-            # tantivy breaks ties by place in its files: all that tie with the last must be seen.
             if len(rows) < limit or scores[k - 1] > scores[-1]:
                 order = np.lexsort((rows, -scores))[:k]
                 return rows[order], scores[order]
