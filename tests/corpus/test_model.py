@@ -210,7 +210,13 @@ class ModelWithChroma(Model):
     kind = "chroma"
 
 
-@pytest.mark.parametrize("model", [Model, ModelWithChroma])
+class ModelWithNeighbours(Model):
+    """The same with an index of neighbours, made anew by nearly every write."""
+
+    kind = "auto:4"
+
+
+@pytest.mark.parametrize("model", [Model, ModelWithChroma, ModelWithNeighbours])
 def test_a_corpus_is_a_dictionary_that_can_be_searched(model: type[Model]) -> None:
     """Whatever is done in whatever order, it holds and finds what a dictionary would.
 
@@ -218,6 +224,8 @@ def test_a_corpus_is_a_dictionary_that_can_be_searched(model: type[Model]) -> No
     """
     if model is ModelWithChroma:
         pytest.importorskip("chromadb", reason="the extra chroma is not installed")
+    if model is ModelWithNeighbours:
+        pytest.importorskip("faiss", reason="the extra faiss is not installed")
     run_state_machine_as_test(
         model,
         settings=settings(

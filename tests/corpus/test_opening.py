@@ -112,7 +112,7 @@ def test_options_that_contradict_the_record_are_named(tmp_path: Path) -> None:
         assert corpus.analyzer == "german"
     with pytest.raises(CorpusError, match="analyzer='german'"):
         Corpus.open(tmp_path / "c", encoder=None, analyzer="english")
-    with pytest.raises(CorpusError, match="vectors='exact'"):
+    with pytest.raises(CorpusError, match=r"vectors='auto'.*--vectors chroma"):
         Corpus.open(tmp_path / "c", encoder=None, vectors="chroma")
     with pytest.raises(ConfigurationError, match="'klingon'"):
         Corpus.open(tmp_path / "c", encoder=None, analyzer="klingon")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,13 +48,21 @@ def verify(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
 
 
 @corpus_app.command()
-def rebuild(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
+def rebuild(
+    path: Place,
+    vectors: Annotated[
+        str | None,
+        typer.Option(help="How vectors are searched from now on: auto, exact, chroma or a URL."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Make the indexes anew from the record; searches go on meanwhile."""
     with reported(debug=debug, as_json=as_json):
         with _opened(path) as corpus:
             repaired = list(corpus.repaired)
             with progress("indexed") as indexed:
-                corpus.rebuild(progress=lambda n: indexed(n, len(corpus)))
+                corpus.rebuild(vectors=vectors, progress=lambda n: indexed(n, len(corpus)))
             documents = len(corpus)
         if as_json:
             print_json({"corpus": str(path), "documents": documents, "repaired": repaired})
@@ -137,9 +146,12 @@ def _show(report: Report, path: Path, *, as_json: bool) -> None:
     if as_json:
         found: dict[str, Any] = {"corpus": str(path), "ok": report.ok}
         counts = {"documents": report.documents, "vectors": report.vectors}
-        print_json({**found, **counts, "problems": list(report.problems)})
+        searches = None if report.searches is None else asdict(report.searches)
+        print_json({**found, **counts, "searches": searches, "problems": list(report.problems)})
         return
     typer.echo(f"{path}: {report.documents} documents, {report.vectors} with a vector")
+    if report.searches is not None:
+        typer.echo(f"vectors are searched {report.searches}")
     for problem in report.problems:
         typer.echo(f"problem: {problem}")
     if report.ok:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from stepwell.candidates import check_k
 from stepwell.corpus import reading
 from stepwell.corpus.fetching import documents_by_id, documents_by_row, ids_by_row, rows_by_id
+from stepwell.corpus.kinds import Searches
 from stepwell.corpus.matching import every_row, matching_rows
 from stepwell.corpus.opening import Options
 from stepwell.corpus.reading import Found
@@ -21,7 +22,7 @@ from stepwell.corpus.record import Rows, fact
 from stepwell.corpus.snapshot import Snapshot
 from stepwell.corpus.store import Store
 from stepwell.corpus.terms import Scores
-from stepwell.corpus.verifying import Report, verify
+from stepwell.corpus.verifying import Report, searches_of, verify
 from stepwell.documents import Document
 from stepwell.errors import CorpusError, InputError
 from stepwell.filters import Filter
@@ -55,6 +56,12 @@ class Answers:
     def encoder(self) -> Encoder | None:
         """What makes the vectors; None when there is none at hand."""
         return self._options.model
+
+    @property
+    def searches(self) -> Searches | None:
+        """How the vectors are searched now; None for a corpus without vectors."""
+        with self._snapshot() as snapshot:
+            return searches_of(self._store, snapshot.state)
 
     def verify(self, *, progress: Callable[[int, int], object] | None = None) -> Report:
         """Compare the record with every index, reading all of them; nobody waits for it.

@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.corpus.record import Rows
-from stepwell.errors import ConfigurationError, CorpusError, StepwellError, import_extra
-
-KINDS = ("exact", "chroma")
+from stepwell.errors import CorpusError, StepwellError, import_extra
 
 _GRAPH = {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 32}
 # Chroma looks as wide as it is asked for: more than is wanted makes what is wanted surer.
@@ -29,19 +27,6 @@ _WIDER, _LEAST = 3, 200
 _PART = 1000
 
 T = TypeVar("T")
-
-
-def check_kind(vectors: str) -> str:
-    """The way to search vectors, if it is one.
-
-    Raises:
-        ConfigurationError: It is neither "exact", "chroma" nor a URL.
-    """
-    if vectors in KINDS or vectors.startswith(("http://", "https://")):
-        return vectors
-    raise ConfigurationError(
-        f"vectors must be 'exact', 'chroma' or the URL of a Chroma server, not {vectors!r}"
-    )
 
 
 class ChromaIndex:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import filelock
 
-from stepwell.corpus import rebuilding
+from stepwell.corpus import approximating, rebuilding
 from stepwell.corpus.lexical import Lexical
+from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.rebuilding import adopt, copy_vectors, new_space, switch
-from stepwell.corpus.record import fact
+from stepwell.corpus.record import fact, keep
 from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import COMPACT_LOCK, MAKING, fit, sign
-from stepwell.corpus.writing import locked
+from stepwell.corpus.writing import changed, locked
 from stepwell.errors import CorpusError
 
 log = logging.getLogger("stepwell")
@@ -46,7 +47,7 @@ class Compaction:
 
     def begin(self, store: Store) -> None:
         """Compact what needs it, unless that is under way here already."""
-        if not any(_overdue(store)):
+        if not any(_overdue(store)) and not approximating.overdue(store):
             return
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -75,11 +76,13 @@ def _compact(path: Path) -> None:
                     _renew_vectors(store)
                 if record or vectors:
                     _shrink(store)
+                if approximating.overdue(store):
+                    _renew_neighbours(store)
             finally:
                 store.close()
     except filelock.Timeout:
         pass
-    except (CorpusError, OSError, ValueError) as error:
+    except (CorpusError, OSError, ValueError, RuntimeError, MemoryError) as error:
         log.warning("corpus %s: its compaction is put off: %s", path, error)
 
 
@@ -124,13 +127,36 @@ def _renew_vectors(store: Store) -> None:
     old = store.state().space
     new = new_space(store, old)
     copy_vectors(store, old, new)
+    indexed = approximating.made(store, new, store.state().vectors)
     with locked(store.path, timeout=_TURN):
         with store.record.reading() as connection:
             there = connection.execute("SELECT 1 FROM spaces WHERE space = ?", (new,)).fetchone()
         if store.state().space != old or there is None:  # it was encoded again meanwhile
             return
         copy_vectors(store, old, new)
-        switch(store, new, chroma=store.state().chroma)
+        switch(store, new, chroma=store.state().chroma, neighbours=indexed)
+        sign(store)
+
+
+def _renew_neighbours(store: Store) -> None:
+    """The index of neighbours, longer or anew: only to name it takes a turn as a writer."""
+    state = store.state()
+    before = Indexed.parse(state.neighbours)
+    indexed = approximating.made(store, state.space, state.vectors, before=before)
+    if indexed is None:
+        return
+    with locked(store.path, timeout=_TURN):
+        now = store.state()
+        there = (store.path / indexed.file).exists()
+        if there and (now.space, now.vectors, now.neighbours) == (
+            state.space,
+            state.vectors,
+            state.neighbours,
+        ):
+            with store.record.writing() as connection:
+                keep(connection, neighbours=str(indexed))
+                changed(connection)
+        approximating.drop_leftovers(store)
         sign(store)
 
 

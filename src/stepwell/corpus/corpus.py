@@ -16,6 +16,7 @@ import numpy as np
 from stepwell.corpus import writing
 from stepwell.corpus.answers import Answers
 from stepwell.corpus.compacting import Compaction
+from stepwell.corpus.kinds import check_kind
 from stepwell.corpus.opening import Options, opened, placer_of
 from stepwell.corpus.placing import Placer, Text
 from stepwell.corpus.rebuilding import compact, rebuild_index, rebuild_lexical, reencode
@@ -69,8 +70,10 @@ class Corpus(Answers):
                 None for a corpus without vectors, or to read one without its encoder.
             analyzer: How texts become terms: a language, "plain" or "code". As recorded, or
                 "english" for a new corpus, if None.
-            vectors: How vectors are searched: "exact", "chroma", or the URL of a Chroma server. As
-                recorded, or "exact" for a new corpus, if None.
+            vectors: How vectors are searched: "auto" (exactly up to 50,000, above that by an index
+                of neighbours, with the extra "faiss"; "auto:N" for another size), "exact",
+                "chroma", or the URL of a Chroma server. As recorded, or "auto" for a new corpus, if
+                None. "exact" opens one recorded as "auto", too, and only here.
             create: Whether to make a corpus where there is none.
             read_only: Whether nothing is written, not even a repair.
             lock_timeout: Seconds that a write waits for the writer before it.
@@ -121,7 +124,8 @@ class Corpus(Answers):
     def __reduce__(self) -> tuple[object, ...]:
         # A copy is the same folder, opened again.
         o = self._options
-        return _reopened, (str(self.path), o.encoder, o.read_only, o.lock_timeout)
+        vectors = "exact" if o.vectors == "exact" else None
+        return _reopened, (str(self.path), o.encoder, o.read_only, o.lock_timeout, vectors)
 
     @property
     def repaired(self) -> tuple[str, ...]:
@@ -225,21 +229,25 @@ class Corpus(Answers):
             compact(self._store, progress)
             sign(self._store)
 
-    def rebuild(self, *, progress: Callable[[int], object] | None = None) -> None:
+    def rebuild(
+        self, *, vectors: str | None = None, progress: Callable[[int], object] | None = None
+    ) -> None:
         """Make every index anew from the record, damaged or not; who reads reads on.
 
         Vectors that are damaged are encoded again, if the encoder is at hand.
 
         Args:
+            vectors: How they are searched from now on, as in `open`; None for as they were.
             progress: As in `compact`.
 
         Raises:
             CorpusError: As in `add`.
+            ConfigurationError: An unknown kind of vectors.
         """
         with self._locked():
             catch_up(self._store, placer_of(self._store, self._options), self._repaired)
             rebuild_lexical(self._store, progress)
-            rebuild_index(self._store)
+            rebuild_index(self._store, None if vectors is None else check_kind(vectors))
             sign(self._store)
 
     def vectors_for(self, ids: Sequence[str]) -> Vectors:
@@ -313,7 +321,14 @@ class Corpus(Answers):
         return Placer(self._store, self.encoder, space=space)
 
 
-def _reopened(path: str, encoder: EncoderSpec, read_only: bool, lock_timeout: float) -> Corpus:
+def _reopened(
+    path: str, encoder: EncoderSpec, read_only: bool, lock_timeout: float, vectors: str | None
+) -> Corpus:
     return Corpus.open(
-        path, encoder=encoder, create=False, read_only=read_only, lock_timeout=lock_timeout
+        path,
+        encoder=encoder,
+        vectors=vectors,
+        create=False,
+        read_only=read_only,
+        lock_timeout=lock_timeout,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from stepwell.corpus.analyzers import analyzer
-from stepwell.corpus.chroma import check_kind
+from stepwell.corpus.kinds import AUTO, by_chroma, check_kind, crossover
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import FILE, FORMAT, Record, fact
@@ -57,7 +57,7 @@ def opened(path: Path, options: Options) -> tuple[Store, Options, list[str]]:
     if not is_corpus(path):
         _make(path, options)
     _check_record(path)
-    store = Store(path, read_only=options.read_only)
+    store = Store(path, read_only=options.read_only, exact=options.vectors == "exact")
     try:
         known = _agreed(store, options)
         return store, known, _caught_up(store, known)
@@ -119,8 +119,8 @@ def _make(path: Path, options: Options) -> None:
         shutil.rmtree(path / _FIRST, ignore_errors=True)
         name = options.analyzer or "english"
         Lexical.create(path / _FIRST, analyzer=analyzer(name))
-        kind = options.vectors or "exact"
-        chroma = "" if kind == "exact" else token_hex(6)
+        kind = options.vectors or AUTO
+        chroma = token_hex(6) if by_chroma(kind) else ""
         facts = {"analyzer": name, "vectors": kind, "lexical": _FIRST, "chroma": chroma}
         Record.create(path, facts, space)
 
@@ -170,14 +170,19 @@ def _agreed(store: Store, options: Options) -> Options:
     """The options with what is recorded filled in; an error where they contradict it."""
     recorded = store.record.meta()
     where = repr(str(store.path))
-    for name in ("analyzer", "vectors"):
-        asked = getattr(options, name)
-        if asked is not None and asked != recorded[name]:
-            raise CorpusError(
-                f"corpus {where} was made with {name}={recorded[name]!r}, not {asked!r}; open it "
-                f"without {name}=, or index the documents into a new folder"
-            )
-    known = replace(options, analyzer=recorded["analyzer"], vectors=recorded["vectors"])
+    if options.analyzer not in (None, recorded["analyzer"]):
+        raise CorpusError(
+            f"corpus {where} was made with analyzer={recorded['analyzer']!r}, not "
+            f"{options.analyzer!r}; open it without analyzer=, or index the documents into a new "
+            "folder"
+        )
+    if not _searchable(recorded["vectors"], options.vectors):
+        raise CorpusError(
+            f"corpus {where} was made with vectors={recorded['vectors']!r}, not "
+            f"{options.vectors!r}; open it without vectors=, or change it: stepwell corpus rebuild "
+            f"PATH --vectors {options.vectors}"
+        )
+    known = replace(options, analyzer=recorded["analyzer"])
     space = store.state().space
     if options.encoder is None or (not space and options.encoder == EMBEDDED):
         return known
@@ -195,6 +200,12 @@ def _agreed(store: Store, options: Options) -> Options:
             "with encoder=None and change it with corpus.reencode(...)"
         )
     return replace(known, model=encoder)
+
+
+def _searchable(recorded: str, asked: str | None) -> bool:
+    """Whether vectors that are kept in one way can be searched in another."""
+    automatic = crossover(recorded) is not None
+    return asked in (None, recorded) or (automatic and asked in (AUTO, "exact"))
 
 
 def _caught_up(store: Store, options: Options) -> list[str]:

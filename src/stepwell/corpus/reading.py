@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.corpus.chroma import ChromaIndex
+from stepwell.corpus.kinds import crossover
 from stepwell.corpus.record import Rows
 from stepwell.corpus.snapshot import Places, Snapshot
 from stepwell.corpus.terms import Scores
@@ -18,6 +19,8 @@ from stepwell.models.protocols import Vectors
 
 # So few vectors are searched exactly, Chroma or not: it takes about as long.
 _FEW = 10_000
+# An index of neighbours saves nothing over so small a share of what there is.
+_SHARE = 1 / 25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +30,12 @@ class Found:
     Attributes:
         ids: Best first.
         scores: (n,) float64, higher is better, never increasing.
+        approximate: Whether some of the best may be missing, see `Corpus.searches`.
     """
 
     ids: list[str]
     scores: Scores
+    approximate: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,13 +82,12 @@ def by_vector(
     places = snapshot.places()
     allowed = snapshot.allowed(filter)
     among = places if allowed is None else places.among(allowed)
-    index = snapshot.index()
-    if index is not None and len(among.rows) > max(_FEW, k):
-        near = _near(index, query, snapshot, among, k)
-        # Too few only when the filter hides what is near: then all that it allows are scored.
-        among = near if len(near.rows) >= k else among
+    near = _nearby(snapshot, query, among, k)
+    # Too few only when the filter hides what is near: then all that it allows are scored.
+    approximate = near is not None and len(near.rows) >= k
+    among = near if near is not None and approximate else among
     at, scores = search_exact(among.matrix, query, among.slots, k)
-    return _named(snapshot, among.rows[at], scores)
+    return replace(_named(snapshot, among.rows[at], scores), approximate=approximate)
 
 
 def stored(snapshot: Snapshot, ids: Sequence[str]) -> Vectors:
@@ -94,6 +98,24 @@ def stored(snapshot: Snapshot, ids: Sequence[str]) -> Vectors:
     there = slots >= 0
     vectors[there] = places.matrix[slots[there]]
     return vectors
+
+
+def _nearby(snapshot: Snapshot, query: NDArray[np.float32], among: Places, k: int) -> Places | None:
+    """Those of some documents that can be among the first k; None where all of them are scored."""
+    above = crossover(snapshot.state.vectors)
+    if above is None:
+        index = snapshot.index() if len(among.rows) > max(_FEW, k) else None
+        return None if index is None else _near(index, query, snapshot, among, k)
+    everything = len(snapshot.places().rows)
+    if len(among.rows) <= max(above // 2, k, _SHARE * everything):
+        return None
+    neighbours = snapshot.neighbours()
+    if neighbours is None:
+        return None
+    share = len(among.rows) / everything
+    slots = neighbours.near(query, k, live=among.bits, share=share)
+    # What was added since the index was made.
+    return among.having(np.append(slots, np.arange(neighbours.slots, len(among.matrix))))
 
 
 def _near(

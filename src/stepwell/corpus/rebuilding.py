@@ -11,7 +11,10 @@ from secrets import token_hex
 
 import numpy as np
 
+from stepwell.corpus import approximating
+from stepwell.corpus.kinds import by_chroma
 from stepwell.corpus.lexical import Lexical
+from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import fact, keep
 from stepwell.corpus.refusals import disk
@@ -70,9 +73,14 @@ def _next_lexical(store: Store) -> str:
     return f"lexical-{int(store.state().lexical.rpartition('-')[2]) + 1}"
 
 
-def rebuild_index(store: Store) -> None:
-    """The Chroma collection, from the vector file; the lock is held."""
-    switch(store, store.state().space)
+def rebuild_index(store: Store, vectors: str | None = None) -> None:
+    """What searches the vectors, from the vector file; the lock is held.
+
+    Args:
+        store: The corpus.
+        vectors: How they are searched from now on; None for as they were.
+    """
+    switch(store, store.state().space, vectors=vectors)
 
 
 def reencode(store: Store, encoder: Encoder | None, progress: Progress | None) -> int:
@@ -162,33 +170,51 @@ def _new_space(connection: sqlite3.Connection, name: str, dimension: int) -> int
     return space
 
 
-def switch(store: Store, space: int, *, chroma: str | None = None) -> None:
+def switch(
+    store: Store,
+    space: int,
+    *,
+    vectors: str | None = None,
+    chroma: str | None = None,
+    neighbours: Indexed | None = None,
+) -> None:
     """Make a space the one that answers, and drop all else; the lock is held.
 
     Args:
         store: The corpus.
         space: Its number.
+        vectors: How they are searched from now on; None for as they were.
         chroma: The Chroma collection that holds the same vectors; None to make it anew.
+        neighbours: The index of the space; None to make it, if there should be one.
     """
     before = store.state()
+    kind = vectors or before.vectors
     if chroma is None:
-        chroma = _filled(store, space) if space and store.kind != "exact" else before.chroma
+        chroma = _collection(store, space, kind)
+    if neighbours is None and space:
+        neighbours = approximating.made(store, space, kind)
     with store.record.writing() as connection:
         dropped = [n for (n,) in connection.execute("SELECT space FROM spaces") if n != space]
         connection.executemany("DELETE FROM vectors WHERE space = ?", ((n,) for n in dropped))
         connection.executemany("DELETE FROM spaces WHERE space = ?", ((n,) for n in dropped))
-        keep(connection, space=space, chroma=chroma, unplaced=0)
+        keep(connection, space=space, vectors=kind, chroma=chroma, unplaced=0)
+        keep(connection, neighbours="" if neighbours is None else str(neighbours))
         changed(connection, appended_only=False)
     for n in dropped:
         vectors_path(store.path, n).unlink(missing_ok=True)
-    if before.space and chroma != before.chroma:
-        discard(store, before.chroma)
+    if before.space and before.chroma and chroma != before.chroma:
+        discard(store, before.chroma, before.vectors)
+    approximating.drop_leftovers(store)
 
 
-def _filled(store: Store, space: int) -> str:
-    """The token of a new collection with every vector of a space in it."""
+def _collection(store: Store, space: int, kind: str) -> str:
+    """The token of a new collection with every vector of a space in it; empty without Chroma."""
+    if not by_chroma(kind):
+        return ""
     token = token_hex(6)
-    index = store.chroma(token)
+    if not space:
+        return token
+    index = store.chroma(token, kind)
     places = store.places(space)
     for start in range(0, len(places.rows), _PART):
         part = slice(start, start + _PART)
@@ -196,8 +222,8 @@ def _filled(store: Store, space: int) -> str:
     return token
 
 
-def discard(store: Store, token: str) -> None:
+def discard(store: Store, token: str, kind: str) -> None:
     """Delete a collection that is no longer used, if it can still be asked."""
     with suppress(CorpusError):
-        store.chroma(token).drop()
+        store.chroma(token, kind).drop()
     shutil.rmtree(chroma_path(store.path, token), ignore_errors=True)

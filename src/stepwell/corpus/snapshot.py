@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,8 +23,9 @@ from stepwell.filters import Filter
 
 if TYPE_CHECKING:
     from stepwell.corpus.chroma import ChromaIndex
+    from stepwell.corpus.neighbours import Neighbours
 
-_FACTS = ("version", "epoch", "count", "lexical", "space", "chroma")
+_FACTS = ("version", "epoch", "count", "lexical", "space", "vectors", "chroma", "neighbours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class State:
         count: Documents held.
         lexical: Name of the folder of the term index.
         space: Number of the encoder's vectors; 0 for none.
+        vectors: How they are searched, see `stepwell.corpus.kinds`.
         chroma: Token of the Chroma collection that holds them too; empty for none.
+        neighbours: Of the index of neighbours, see `stepwell.corpus.neighbours`; empty for none.
     """
 
     version: int
@@ -44,7 +48,9 @@ class State:
     count: int
     lexical: str
     space: int
+    vectors: str
     chroma: str
+    neighbours: str = ""  # a corpus of an older version has no such fact
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> State:
@@ -57,7 +63,7 @@ class State:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Places:
     """Which documents have vectors, and where.
 
@@ -80,13 +86,31 @@ class Places:
 
     def among(self, allowed: Rows) -> Places:
         """Only those of the (ascending) rows."""
-        at = np.searchsorted(allowed, self.rows)
-        keep = (
-            allowed[np.minimum(at, len(allowed) - 1)] == self.rows
-            if len(allowed)
-            else np.zeros(len(self.rows), np.bool_)
-        )
-        return Places(self.rows[keep], self.slots[keep], self.matrix)
+        slots = self.slots_of(allowed)
+        there = slots >= 0
+        return Places(allowed[there], slots[there], self.matrix)
+
+    def having(self, slots: Slots) -> Places:
+        """Only those with one of the (ascending) slots; equal texts have the same."""
+        order, held = self._by_slot
+        first = np.searchsorted(held, slots, "left")
+        counts = np.searchsorted(held, slots, "right") - first
+        # Each first place, and as many after it as share its slot.
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        at = np.sort(order[np.repeat(first, counts) + within])
+        return Places(self.rows[at], self.slots[at], self.matrix)
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """One bit for each slot of the matrix, lowest first: whether a document has it."""
+        has = np.zeros(len(self.matrix), np.bool_)
+        has[self.slots] = True
+        return np.packbits(has, bitorder="little")
+
+    @cached_property
+    def _by_slot(self) -> tuple[NDArray[np.intp], Slots]:
+        order = np.argsort(self.slots, kind="stable")
+        return order, self.slots[order]
 
 
 def read_places(
@@ -123,6 +147,10 @@ class Remembers(Protocol):
 
     def index(self, state: State) -> ChromaIndex | None:
         """The Chroma collection of a state."""
+        ...
+
+    def neighbours(self, state: State) -> Neighbours | None:
+        """The index of neighbours of a state."""
         ...
 
     def state(self) -> State:
@@ -260,6 +288,13 @@ class Snapshot:
         It changes with the corpus: see `gone`.
         """
         return self._memory.index(self.state) if self.state.space else None
+
+    def neighbours(self) -> Neighbours | None:
+        """The index that names near slots; None where all vectors are looked at.
+
+        It may know of fewer slots than the snapshot has, and of more.
+        """
+        return self._memory.neighbours(self.state) if self.state.space else None
 
     def gone(self) -> Rows:
         """Rows with vectors that the corpus holds no more, so that Chroma may not find them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -15,14 +16,18 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.analyzers import analyzer
 from stepwell.corpus.chroma import ChromaIndex
+from stepwell.corpus.kinds import by_chroma, crossover
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import every_row
+from stepwell.corpus.neighbours import EXTRA, Indexed, Neighbours, installed
 from stepwell.corpus.record import Record, Rows
 from stepwell.corpus.snapshot import Places, Snapshot, State, read_places
 from stepwell.corpus.terms import Terms
 from stepwell.corpus.vectors import VectorFile
 from stepwell.errors import CorpusError
 from stepwell.filters import Filter
+
+log = logging.getLogger("stepwell")
 
 _FILTERS = 32  # filters whose rows are remembered
 _RECALLED = 100_000  # ids whose rows are remembered
@@ -38,19 +43,22 @@ class Store:
     Args:
         path: The folder, which holds a record.
         read_only: Whether nothing may be written.
+        exact: Whether vectors are searched exactly, whatever indexes there are.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, exact: bool = False) -> None:
         self.path = path
         self.record = Record(path, read_only=read_only)
         self.read_only = read_only
         self.analyzer = analyzer(str(self.record.fact("analyzer")))
-        self.kind = str(self.record.fact("vectors"))
+        self.exact = exact
         self._lock = threading.Lock()
         self._lexical: tuple[str, int, Lexical] | None = None
         self._places: tuple[State, Places] | None = None
         self._file: tuple[int, VectorFile] | None = None
         self._index: ChromaIndex | None = None
+        self._neighbours: tuple[str, Neighbours | None] | None = None
+        self._said = False
         self._looked: tuple[int, Looked] | None = None
         self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
         self._recalled: tuple[int, dict[str, int]] = (-1, {})
@@ -62,6 +70,7 @@ class Store:
             if self._index is not None:
                 self._index.close()
             self._lexical = self._places = self._file = self._index = self._looked = None
+            self._neighbours = None
             self._filters.clear()
 
     # -- states ----------------------------------------------------------------------------
@@ -130,10 +139,7 @@ class Store:
     def _matrix(self, connection: sqlite3.Connection, space: int) -> NDArray[np.float16]:
         if not space:
             return np.empty((0, 0), np.float16)
-        (slots,) = connection.execute(
-            "SELECT slots FROM spaces WHERE space = ?", (space,)
-        ).fetchone()
-        return self.file(space).view(slots)
+        return self.file(space).view(_slots(connection, space))
 
     # -- what snapshots share --------------------------------------------------------------
 
@@ -212,18 +218,60 @@ class Store:
 
         None also for a collection that was replaced: to ask for it would make it again.
         """
-        if self.kind == "exact" or not state.space or state.chroma != self.state().chroma:
+        now = self.state() if by_chroma(state.vectors) and state.space else None
+        if now is None or (state.vectors, state.chroma) != (now.vectors, now.chroma):
             return None
         with self._lock:
             if self._index is None or self._index.token != state.chroma:
                 if self._index is not None:
                     self._index.close()
-                self._index = self.chroma(state.chroma)
+                self._index = self.chroma(state.chroma, state.vectors)
             return self._index
 
-    def chroma(self, token: str) -> ChromaIndex:
+    def chroma(self, token: str, kind: str) -> ChromaIndex:
         """A Chroma collection of this corpus, made if there is none."""
-        return ChromaIndex(self.kind, folder=chroma_path(self.path, token), token=token)
+        return ChromaIndex(kind, folder=chroma_path(self.path, token), token=token)
+
+    def neighbours(self, state: State) -> Neighbours | None:
+        """The index of neighbours of a state; None where all vectors are looked at.
+
+        Why one cannot be used is logged once.
+        """
+        above = crossover(state.vectors)
+        if self.exact or above is None or state.count <= above:
+            return None
+        if not installed():
+            self._say_once(
+                f"{state.count} vectors are searched exactly, which takes longer with each; for "
+                f"approximate search: pip install 'stepwell[{EXTRA}]'"
+            )
+            return None
+        with self._lock:
+            if self._neighbours is None or self._neighbours[0] != state.neighbours:
+                self._neighbours = (state.neighbours, self._opened(state))
+            return self._neighbours[1]
+
+    def _opened(self, state: State) -> Neighbours | None:
+        indexed = Indexed.parse(state.neighbours)
+        if indexed is None or indexed.space != state.space:
+            return None
+        try:
+            return Neighbours.open(self.path, indexed)
+        except CorpusError as error:
+            # One that was replaced since this state is gone; the next search has the new one.
+            if self.state().neighbours == state.neighbours:
+                self._say_once(f"vectors are searched exactly: {error}; rebuild the corpus")
+            return None
+
+    def _say_once(self, sentence: str) -> None:
+        if not self._said:
+            self._said = True
+            log.warning("corpus %s: %s", self.path, sentence)
+
+    def slots(self, space: int) -> int:
+        """How many vectors of an encoder the file holds, in use or not."""
+        with self.record.reading() as connection:
+            return _slots(connection, space)
 
     def encoder_of(self, space: int) -> tuple[str, int]:
         """Name and dimension of the encoder of a space."""
@@ -237,6 +285,11 @@ class Store:
         """Map the vector file anew when it is next asked for."""
         with self._lock:
             self._file = self._places = None
+
+
+def _slots(connection: sqlite3.Connection, space: int) -> int:
+    found = connection.execute("SELECT slots FROM spaces WHERE space = ?", (space,)).fetchone()
+    return int(found[0]) if found else 0
 
 
 def vectors_path(folder: Path, space: int) -> Path:

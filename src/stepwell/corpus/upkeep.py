@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from stepwell.corpus import neighbours
+from stepwell.corpus.approximating import drop_leftovers
 from stepwell.corpus.lexical import Lexical, LexicalWriter
+from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
 from stepwell.corpus.record import fact, keep
@@ -63,6 +66,7 @@ def catch_up(store: Store, placer: Placer | None, repaired: list[str]) -> None:
     if store.record.fact("signature") != signature(store):
         _check_lexical(store, repaired)
         _check_vectors(store, placer, repaired)
+        _check_neighbours(store, repaired)
         _drop_leftovers(store)
     _mend_lexical(store)
     _place_lost(store, placer)
@@ -86,6 +90,8 @@ def signature(store: Store) -> str:
     files = sorted((store.path / state.lexical).glob("[!.]*.*"))
     if state.space:
         files.append(vectors_path(store.path, state.space))
+    if (indexed := Indexed.parse(state.neighbours)) is not None:
+        files.append(store.path / indexed.file)
     looks = [(file.name, file.stat()) for file in files if file.exists()]
     return "\n".join(f"{name} {look.st_size} {look.st_mtime_ns}" for name, look in looks)
 
@@ -162,7 +168,8 @@ def _check_vectors(store: Store, placer: Placer | None, repaired: list[str]) -> 
             "DELETE FROM vectors WHERE space = ? AND slot = ?", ((space, at) for at in lost)
         )
         connection.execute("UPDATE spaces SET slots = min(slots, ?) WHERE space = ?", (held, space))
-        keep(connection, unplaced=1)
+        # Their slots may come to hold others than the index of neighbours knows.
+        keep(connection, unplaced=1, neighbours="")
         changed(connection, appended_only=False)
     store.forget_vectors()
     remedy = "are encoded again" if placer else "are gone until it is opened with its encoder"
@@ -182,6 +189,20 @@ def _place_lost(store: Store, placer: Placer | None) -> None:
         keep(connection, unplaced=0)
 
 
+def _check_neighbours(store: Store, repaired: list[str]) -> None:
+    """Leave an index of neighbours that is damaged: who compacts makes another."""
+    indexed = Indexed.parse(store.state().neighbours)
+    problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+    if problem:
+        with store.record.writing() as connection:
+            keep(connection, neighbours="")
+            changed(connection)
+        repaired.append(
+            f"the index of neighbours was given up: {problem}; vectors are searched exactly until "
+            "another is made after the next write, or by rebuilding"
+        )
+
+
 def _mend_index(store: Store, repaired: list[str]) -> None:
     """Bring Chroma's copy into step with the vector file."""
     state = store.state()
@@ -197,7 +218,7 @@ def _mend_index(store: Store, repaired: list[str]) -> None:
         index.remove(np.setdiff1d(held, places.rows).tolist())
         index.add(lacking.tolist(), places.matrix[places.slots_of(lacking)])
     except CorpusError as error:
-        if store.kind != "chroma":
+        if state.vectors != "chroma":
             raise  # a server that is away is no damage
         rebuild_index(store)
         repaired.append(f"the Chroma index was rebuilt from the vector file: {error.__cause__}")
@@ -212,3 +233,4 @@ def _drop_leftovers(store: Store) -> None:
     for folder in (*store.path.glob("lexical[-.]*"), *store.path.glob("chroma-*")):
         if folder not in used:
             shutil.rmtree(folder, ignore_errors=True)
+    drop_leftovers(store)

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.corpus import neighbours
+from stepwell.corpus.kinds import Searches, by_chroma
 from stepwell.corpus.matching import every_row
+from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.record import Rows
 from stepwell.corpus.snapshot import Snapshot, State
 from stepwell.corpus.store import Store
@@ -36,11 +39,13 @@ class Report:
         documents: How many the record holds.
         vectors: How many of them have a vector.
         problems: One sentence each; empty when record and indexes agree.
+        searches: How the vectors are searched; None where there are none.
     """
 
     documents: int
     vectors: int
     problems: tuple[str, ...]
+    searches: Searches | None = None
 
     @property
     def ok(self) -> bool:
@@ -70,7 +75,20 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
             problems += found
     finally:
         snapshot.close()
-    return Report(documents, vectors, tuple(problems))
+    return Report(documents, vectors, tuple(problems), searches_of(store, state))
+
+
+def searches_of(store: Store, state: State) -> Searches | None:
+    """How the vectors are searched in a state; None where there are none."""
+    if not state.space:
+        return None
+    slots = store.slots(state.space)
+    if by_chroma(state.vectors):
+        return Searches("chroma", slots)
+    indexed = Indexed.parse(state.neighbours)
+    if indexed is None or store.neighbours(state) is None:
+        return Searches("exact", slots)
+    return Searches("approximate", slots, indexed.slots, indexed.recall)
 
 
 def damage(folder: Path) -> str:
@@ -228,6 +246,9 @@ def _vectors(store: Store, snapshot: Snapshot, *, busy: bool) -> tuple[int, list
     count, problems = len(snapshot.places().rows), []
     if count < snapshot.state.count:
         problems.append(f"{snapshot.state.count - count} documents have no vector")
+    indexed = Indexed.parse(snapshot.state.neighbours)
+    if indexed is not None and (problem := neighbours.damage(store.path, indexed)):
+        problems.append(f"the index of neighbours cannot be used: {problem}")
     index = store.index(snapshot.state)
     if index is not None and not busy:
         rows, held = snapshot.places().rows, index.rows()

@@ -76,6 +76,7 @@ class Dense:
             return candidates.recalled(self.name, [], [], source=corpus)
         k = need_depth(self.k, corpus)
         found = timely(corpus, candidates).search_vector(query, k, filter=candidates.query.filter)
-        return candidates.recalled(
+        recalled = candidates.recalled(
             self.name, found.ids, found.scores, source=corpus, kind=self.kind
         )
+        return recalled.noted(search="approximate") if found.approximate else recalled

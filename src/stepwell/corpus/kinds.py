@@ -1,0 +1,65 @@
+"""How a corpus searches its vectors, as a word: exactly, approximately above a size, by Chroma."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from stepwell.errors import ConfigurationError
+
+AUTO = "auto"
+# Vectors up to which a search that looks at all of them is fast enough; docs/decisions/0006.
+CROSSOVER = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Searches:
+    """How the vectors of a corpus are searched now.
+
+    Attributes:
+        how: "exact", "approximate" or "chroma".
+        vectors: How many the vector file holds.
+        indexed: How many of them an index of neighbours names; the others are searched exactly.
+        recall: Of the exact first 1,000, how many were found for stored vectors when that index
+            was made; None where there is none.
+    """
+
+    how: str
+    vectors: int
+    indexed: int = 0
+    recall: float | None = None
+
+    def __str__(self) -> str:
+        if self.how != "approximate":
+            return "by Chroma" if self.how == "chroma" else "exactly"
+        return (
+            f"approximately, {self.indexed} of {self.vectors} by an index of neighbours (recall "
+            f"{self.recall:.3f} of the exact 1,000 when it was made), the rest exactly"
+        )
+
+
+def check_kind(vectors: str) -> str:
+    """The way to search vectors, if it is one.
+
+    Raises:
+        ConfigurationError: It is neither "auto", "exact", "chroma" nor a URL.
+    """
+    if vectors == "exact" or by_chroma(vectors) or crossover(vectors) is not None:
+        return vectors
+    raise ConfigurationError(
+        f"vectors must be 'auto' ('auto:N' to search approximately above N vectors), 'exact', "
+        f"'chroma' or the URL of a Chroma server, not {vectors!r}"
+    )
+
+
+def by_chroma(vectors: str) -> bool:
+    """Whether Chroma holds a copy."""
+    return vectors == "chroma" or vectors.startswith(("http://", "https://"))
+
+
+def crossover(vectors: str) -> int | None:
+    """Above how many vectors they are searched approximately; None for never."""
+    if vectors == AUTO:
+        return CROSSOVER
+    found = re.fullmatch(AUTO + r":(\d{1,15})", vectors)
+    return int(found[1]) if found else None
