@@ -93,6 +93,21 @@ def test_no_passages(scorer: EmbeddedScorer) -> None:
     assert scorer.score(QUERY, []).values.shape == (0,)
 
 
+@pytest.mark.parametrize("empty", ["", " \n\t", "\u200b"])
+def test_an_empty_passage_comes_last(scorer: EmbeddedScorer, empty: str) -> None:
+    """A passage with nothing to read scores below any other, whatever was asked, unread."""
+    for query in (QUERY, "", "wing"):
+        made = scorer.score(query, [*PASSAGES[:4], "!", empty])
+        assert made.values[-1] < made.values[:-1].min()
+        assert made.windows == 5
+
+
+def test_one_passage(scorer: EmbeddedScorer) -> None:
+    """One passage gets one score, that which it gets among others."""
+    alone = scorer.score(QUERY, PASSAGES[:1])
+    assert alone.values.tolist() == scorer.score(QUERY, PASSAGES).values[:1].tolist()
+
+
 @pytest.mark.parametrize("text", ["", " ", "\ud800", "word " * 500])
 def test_odd_queries(scorer: EmbeddedScorer, text: str) -> None:
     """Empty, broken and long queries give finite scores."""

@@ -22,6 +22,10 @@ from stepwell.models.texts import windows
 from stepwell.threads import cores
 
 QUERY_LENGTH = 64
+# What a passage without a token gets, which the model would rank among the good ones. Irrelevant
+# text has been seen to get 4 to 10; much less would press the others together in a blend.
+EMPTY = 0.0
+SPECIAL = 2
 
 
 class EmbeddedScorer:
@@ -82,7 +86,8 @@ class EmbeddedScorer:
 
         Args:
             query: Its first 64 tokens are read.
-            passages: Long ones are read in overlapping windows, of which the best counts.
+            passages: Long ones are read in overlapping windows, of which the best counts; one
+                without a word or a sign gets 0, less than any other.
             stop: Asked between batches of a few passages; what is left then stays NaN.
         """
         # Small steps where time is short: one is the most that a deadline can be overrun by.
@@ -116,6 +121,8 @@ class EmbeddedScorer:
 
     def _best(self, model: Embedded, asked: Vectors, text: str) -> tuple[float, bool, int]:
         cuts, unread = windows(model.tokenizer, text, length=self.max_length, most=self.max_windows)
+        if len(cuts[0]) == SPECIAL:
+            return EMPTY, unread, 0
         scores = [
             model.run(self._graph, query=asked, passage=model.states(ids, keep=True).astype("f"))[
                 0

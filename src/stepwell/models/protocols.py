@@ -58,8 +58,8 @@ class PairScores:
         truncated: Passages of which some text was not read.
         windows: Forward passes made; more than the passages where long ones were split.
         cut: bool, shape ``(n,)``, which passages were truncated; None if the scorer does not say.
-        passes: int32, shape ``(n,)``, windows that each passage is read in, 0 where `stop` ended
-            the work first; None if the scorer does not say.
+        passes: int32, shape ``(n,)``, windows that each passage is read in, 0 where it has no text
+            or `stop` ended the work first; None if the scorer does not say.
         failure: What ended the work in place of `stop`, after some were scored; None if nothing.
     """
 
