@@ -183,6 +183,42 @@ def test_several_labels(tmp_path: Path) -> None:
         load_scorer(tiny(tmp_path / "nli", labels=3)).score("log", ["bus"])
 
 
+def test_no_pad_token(cross: str, tmp_path: Path) -> None:
+    """A model without a pad token is refused with the remedy, before it reads anything."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path / "no-pad"
+    shutil.copytree(cross, folder)
+    read = AutoTokenizer.from_pretrained(folder)
+    read.pad_token = None
+    read.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    with pytest.raises(ConfigurationError, match="no pad token"):
+        load_scorer(str(folder)).score("log", ["bus", "the log file is"])
+
+
+def test_weights_cut_short(cross: str, tmp_path: Path) -> None:
+    """Weights of which a download left half are a typed error naming the model."""
+    folder = tmp_path / "halved"
+    shutil.copytree(cross, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(ConfigurationError, match="halved"):
+        load_scorer(str(folder)).score("log", ["bus"])
+
+
+def test_zero_one_and_a_huge_passage(cross: str) -> None:
+    """No passage, one, an empty one and one of 200,000 words are answered, the last as cut."""
+    scorer = load_scorer(cross)
+    assert scorer.score("log", []).values.shape == (0,)
+    alone = scorer.score("log", ["the bus"]).values
+    made = scorer.score("log", ["the bus", "", "bus " * 200_000])
+    np.testing.assert_allclose(made.values[:1], alone, atol=1e-6)
+    assert np.isfinite(made.values).all()
+    assert made.truncated == 1
+
+
 def test_damaged_folder(cross: str, tmp_path: Path) -> None:
     """A folder whose weights or configuration are missing is a typed error naming the model."""
     for missing in ("model.safetensors", "config.json"):

@@ -248,11 +248,18 @@ class _Load:
         }
         try:
             model = getattr(sentence_transformers, key.task)(key.name, **options)
-        except (OSError, ValueError, KeyError) as error:
+        except ImportError:
+            raise
+        except Exception as error:
+            # A cut-off file fails in as many ways as there are formats: safetensors, pickle, JSON.
             message = f"the model {short(key.name)!r} does not load as {key.task}: {error}"
             raise ConfigurationError(message) from error
         if key.task == "CrossEncoder":
             _check_scorer(model, key.name)
+        # Tokenizers of static embeddings have no such thing, and fill nothing.
+        if getattr(model.tokenizer, "pad_token", "") is None:
+            message = f"{short(key.name)!r} has no pad token; set tokenizer.pad_token and save it"
+            raise ConfigurationError(f"{message} with the model")
         return _Loaded(_limited(model, key))
 
 
