@@ -26,7 +26,8 @@ class OpenVinoEngine:
 
     parallel = True
     step = 16
-    budget = 1024
+    # Twice as much a batch is 2 % less work, but the cores finish further apart.
+    budget = 512
 
     def __init__(self, path: Path, /, *, backend: str, pad: int, limit: int) -> None:
         """Compile the model at `path` for this CPU."""
