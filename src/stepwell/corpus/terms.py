@@ -16,6 +16,8 @@ Scores = NDArray[np.float64]
 # Up to so many allowed rows are looked up (about 3 us each); beyond, hits are masked.
 _FEW = 4096
 
+_MORE = 1000  # hits asked for beyond those that are wanted (about 0.3 us each)
+
 
 class Terms:
     """One state of a term index; it keeps the files that it needs, even once they are deleted.
@@ -102,8 +104,8 @@ class Terms:
 
     def _best(self, query: Any, k: int) -> tuple[Rows, Scores]:
         # tantivy breaks ties by place in its files: all that tie with the last must be seen. Where
-        # texts are of one length most searches end in a tie, and a few hits more spare a second.
-        limit = k + k // 4 + 1
+        # texts are of one length most searches end in a tie, and some hits more spare a second.
+        limit = k + min(k, _MORE) + 1
         while True:
             rows, scores = self._hits(query, limit)
             if len(rows) < limit or scores[k - 1] > scores[-1]:
