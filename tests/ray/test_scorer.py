@@ -1,0 +1,215 @@
+"""Pairs scored by replicas on Ray Serve, with a node that dies and deadlines that end."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stepwell import Cascade, ConfigurationError, CrossEncoder, Document, RemoteError
+from stepwell.models import load_scorer
+from stepwell.ray import RayScorer
+from stepwell.stopping import Stop
+from tests.ray.models import Lengths, awaited_until, noted
+
+PASSAGES = [
+    f"Machine {n} rotates its logs at noon. {'Ask the team. ' * (n % 5)}" for n in range(24)
+]
+DOCUMENTS = [Document(f"d{n}", text) for n, text in enumerate(PASSAGES)]
+
+
+def test_scores_are_those_of_the_local_model(machines, deployed) -> None:
+    """Values, cuts and windows are equal; so are the answers of a cascade, awaited or not."""
+    far, own = deployed(batch=7), load_scorer()
+    long = [*PASSAGES, "rotate the logs " * 400]
+    made, expected = far.score("who rotates logs?", long), own.score("who rotates logs?", long)
+    assert np.array_equal(made.values, expected.values)
+    assert np.array_equal(made.cut, expected.cut)
+    assert np.array_equal(made.passes, expected.passes)
+    assert (made.windows, made.truncated) == (expected.windows, expected.truncated)
+    assert (far.name, far.kind, far.logistic) == (own.name, own.kind, own.logistic)
+    cascade, local = Cascade([CrossEncoder(far, k=5)]), Cascade([CrossEncoder(k=5, cache=False)])
+    answer = local.rank("machine 7", DOCUMENTS)
+    for found in (
+        cascade.rank("machine 7", DOCUMENTS, deadline=20),
+        asyncio.run(cascade.arank("machine 7", DOCUMENTS)),
+    ):
+        assert (found.ids, found.degraded) == (answer.ids, False)
+        assert [hit.scores for hit in found.hits] == [hit.scores for hit in answer.hits]
+
+
+def test_a_killed_node_leaves_no_query_unanswered(machines, deployed, tmp_path: Path) -> None:
+    """Queries under way when a replica's machine dies are answered by another, whole."""
+    with machines.extra() as node:
+        far = deployed(Lengths(tmp_path / "log", 0.01), replicas=3, cpus=1.0, batch=4)
+        cascade = Cascade(
+            [CrossEncoder(far, k=None, blend=1.0)], on_failure={"cross-encoder": "raise"}
+        )
+        awaited_until(lambda: running(far) == 3)
+
+        def ask(n: int):
+            return cascade.rank(f"q{n}", DOCUMENTS, deadline=40)
+
+        with ThreadPoolExecutor(6) as threads:
+            asked = [threads.submit(ask, n) for n in range(30)]
+            awaited_until(lambda: len(noted(tmp_path / "log")) > 20)
+            machines.kill(node)
+            found = [each.result() for each in asked]
+    assert not any(each.degraded for each in found)
+    for each in found:
+        assert {hit.id: hit.score for hit in each.hits} == {
+            document.id: float(len(document.text)) for document in DOCUMENTS
+        }
+
+
+def test_a_deadline_keeps_what_was_scored(machines, deployed, tmp_path: Path) -> None:
+    """A slow model's first passages are scored, the rest is left, and the replica stops too."""
+    log = tmp_path / "log"
+    far = deployed(Lengths(log, 0.05), batch=96)
+    many = [Document(f"d{n}", "a" * n) for n in range(1, 97)]
+    found = Cascade([CrossEncoder(far, k=None)]).rank("q", many, deadline=2)
+    assert found.degraded
+    assert 0 < found.trace.records[0].notes["unscored"] < len(many)
+    read = len(noted(log))
+    time.sleep(0.6)
+    assert len(noted(log)) <= read + 1
+    assert read < len(many) / Lengths.step
+
+
+def test_a_deadline_that_nothing_meets_is_a_failure(machines, deployed, tmp_path: Path) -> None:
+    """Replicas that answer nothing in the time there is have failed; the stage is skipped."""
+    far = deployed(Lengths(tmp_path / "log", 0.2), batch=4)
+    cascade = Cascade([CrossEncoder(far, k=3)])
+    found = cascade.rank("q", DOCUMENTS, deadline=0.2)
+    assert found.degraded
+    assert len(found.hits) == 3
+    assert isinstance(found.trace.records[0].error, RemoteError)
+
+
+def test_a_cancelled_call_ends_on_its_replica(machines, deployed, tmp_path: Path) -> None:
+    """Who gives up awaiting frees the replica: what is not begun is never read."""
+    log = tmp_path / "log"
+    far = deployed(Lengths(log, 0.05), batch=4, concurrency=1)
+
+    async def give_up() -> None:
+        task = asyncio.create_task(far.ascore("q", PASSAGES * 4))
+        await asyncio.to_thread(awaited_until, lambda: bool(noted(log)))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    time.sleep(1.0)
+    assert len(noted(log)) <= 4
+
+
+def test_callers_share_a_replicas_batches(machines, deployed, tmp_path: Path) -> None:
+    """Pairs of several queries are read together, and each gets its own scores."""
+    log = tmp_path / "log"
+    far = deployed(Lengths(log, 0.005), batch=2, wait=0.05)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda n: far.score(f"q{n}", ["a" * n, "b"]), range(1, 9)))
+    assert [each.values.tolist() for each in made] == [[float(n), 1.0] for n in range(1, 9)]
+    assert any(len(set(line.split(","))) > 1 for line in noted(log))
+
+
+def test_a_failing_model_is_a_typed_error_without_texts(machines, deployed, tmp_path: Path) -> None:
+    """Its own query fails, others of the batch do not, and no passage is quoted."""
+    far = deployed(Lengths(tmp_path / "log"), batch=2, wait=0.2)
+    with ThreadPoolExecutor(2) as threads:
+        bad = threads.submit(far.score, "bad", ["poison"])
+        good = threads.submit(far.score, "good", ["fine"])
+        assert good.result().values.tolist() == [4.0]
+        with pytest.raises(RemoteError, match="ValueError") as raised:
+            bad.result()
+    assert "poison" not in str(raised.value)
+    found = Cascade([CrossEncoder(far)]).rank("q", ["poison", "fine"])
+    assert found.degraded
+    assert "poison" not in found.trace.records[0].reason
+
+
+def test_serve_adds_replicas_under_load(machines, deployed, tmp_path: Path) -> None:
+    """Given a range, Ray Serve's autoscaling starts another replica when requests queue up."""
+    scale = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 1}
+    delays = {"upscale_delay_s": 0.2, "metrics_interval_s": 0.2, "look_back_period_s": 0.5}
+    far = deployed(Lengths(tmp_path / "log", 0.02), replicas={**scale, **delays}, batch=4)
+    assert running(far) == 1
+    with ThreadPoolExecutor(8) as threads:
+        over = time.monotonic() + 30
+        while running(far) < 2 and time.monotonic() < over:
+            list(threads.map(lambda n: far.score(f"q{n}", PASSAGES), range(8)))
+    assert running(far) == 2
+
+
+def test_who_finds_an_application_leaves_it(machines, deployed) -> None:
+    """`close` takes down what this scorer deployed, and nothing that it found."""
+    first = deployed(Lengths(Path("/dev/null")))
+    with RayScorer(Lengths(Path("/dev/null")), app=first.app) as second:
+        assert second.score("q", ["abc"]).values.tolist() == [3.0]
+    copied = pickle.loads(pickle.dumps(first))
+    assert copied.score("q", ["ab"]).values.tolist() == [2.0]
+    copied.close()
+    assert copy.deepcopy(first) is first
+    assert first.score("q", ["a"]).values.tolist() == [1.0]
+    with pytest.raises(ConfigurationError, match="app="):
+        RayScorer(app=first.app)
+    first.close()
+    with pytest.raises(RemoteError, match="no application"):
+        copied.score("q", ["a"])
+
+
+def test_copies_hold_no_weights(machines, deployed) -> None:
+    """A pickle is a name and a few facts, and this process has loaded no model for it."""
+    from stepwell.models.registry import shared
+
+    before = shared.loaded()
+    far = deployed()
+    far.score("q", PASSAGES)
+    assert len(pickle.dumps(far)) < 1_000
+    assert shared.loaded() == before
+
+
+def test_a_model_that_no_replica_can_load_is_an_error(machines, deployed) -> None:
+    """A deployment that fails says why, and leaves nothing behind."""
+    with pytest.raises((ConfigurationError, RemoteError), match="cannot be deployed"):
+        deployed(Broken(), app="broken")
+    from ray import serve
+
+    awaited_until(lambda: "broken" not in serve.status().applications)
+
+
+def test_nothing_to_score_and_a_time_that_is_over(machines, deployed) -> None:
+    """No passages give no scores, and after the deadline nothing is asked."""
+    far = deployed(Lengths(Path("/dev/null")))
+    assert far.score("q", []).values.shape == (0,)
+    made = far.score("q", ["a"], stop=Stop(time.monotonic() - 1))
+    assert np.isnan(made.values).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"replicas": 0}, {"replicas": (3, 1)}, {"batch": 0}, {"timeout": 0}]
+)
+def test_wrong_settings_are_refused(options) -> None:
+    """A setting that is none is named before anything is deployed."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        RayScorer(**options)
+
+
+class Broken:
+    name, kind = "broken", "logit"
+
+    def score(self, query, passages, /, *, stop=None):
+        raise OSError("the weights are gone")
+
+
+def running(scorer: RayScorer) -> int:
+    from ray import serve
+
+    deployment = serve.status().applications[scorer.app].deployments["Ranker"]
+    return deployment.replica_states.get("RUNNING", 0)
