@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -138,6 +140,17 @@ def test_what_was_not_sent_ahead_is_encoded_here(machines, tmp_path: Path) -> No
         assert np.array_equal(encoder.encode(texts), own.encode(texts))
     assert np.array_equal(encoder.encode(["log"], kind="query"), own.encode(["log"], kind="query"))
     assert (encoder.name, encoder.dimension) == (own.name, own.dimension)
+
+
+def test_a_copy_is_the_inner_encoder(machines, tmp_path: Path) -> None:
+    """A corpus that was opened with it pickles and copies; elsewhere nothing is on its way."""
+    encoder = RayEncoder(BagOfWords())
+    assert copy.deepcopy(encoder) is encoder
+    with Corpus.open(tmp_path / "c", encoder=encoder) as corpus:
+        corpus.add(documents(2))
+        with pickle.loads(pickle.dumps(corpus)) as again:
+            assert isinstance(again.encoder, BagOfWords)
+            assert len(again) == 2
 
 
 def test_another_model_on_a_worker_is_refused(machines, tmp_path: Path) -> None:

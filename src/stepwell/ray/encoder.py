@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +78,22 @@ class RayEncoder:
         self._own = load_encoder(model)
         self._asked = (check_k(workers, what="workers"), cpus, gpus, check_k(batch, what="batch"))
         self._ray = connect(address)
+        self._lock = threading.Lock()
         self._coming: Iterator[Block] = iter(())
         self._recent: deque[Block] = deque(maxlen=2 * LOOK_AHEAD)
 
     def __repr__(self) -> str:
         return f"RayEncoder({self.name!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Elsewhere nothing is on its way: there it is the encoder that it stands for.
+        return load_encoder, (self.model,)
+
+    def __copy__(self) -> RayEncoder:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> RayEncoder:
+        return self
 
     @property
     def name(self) -> str:
@@ -131,7 +143,8 @@ class RayEncoder:
         if kind == "query" or not len(texts):
             return self._own.encode(texts, kind=kind)
         hashes = [content_hash(well_formed(text)) for text in texts]
-        found = self._arrived(set(hashes))
+        with self._lock:
+            found = self._arrived(set(hashes))
         here = {hash: text for hash, text in zip(hashes, texts) if hash not in found}
         if here:
             made = np.asarray(self._own.encode(list(here.values()), kind="passage"), np.float32)

@@ -147,6 +147,8 @@ class RayScorer:
         self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
     ) -> PairScores:
         """`score`, awaited: it needs no thread of its own, and a cancelled one asks no more."""
+        if self._handle is None or self._waiting is None:
+            await asyncio.to_thread(self._reached)  # a copy connects, which takes a moment
         return await asyncio.wrap_future(self._begin(query, passages, stop))
 
     def close(self) -> None:
