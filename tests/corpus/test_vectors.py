@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stepwell import Corpus, CorpusError, Document, InputError
-from stepwell.corpus.vectors import VectorFile, halved, search_exact
+from stepwell.corpus.vectors import VectorFile, halved, search_exact, widened
 from tests.corpus.encoders import BagOfWords, Failing
 
 TEXTS = [f"text {n} on topic {n % 7} and {n % 11}" for n in range(600)]
@@ -213,3 +213,12 @@ def test_a_corpus_re_encoded_elsewhere_must_be_opened_again(tmp_path: Path) -> N
             with pytest.raises(CorpusError, match=r"'other'.*open it again"):
                 ask()
         assert here.search_text("x", 1).ids == ["a"]
+
+
+def test_every_finite_half_is_widened_exactly() -> None:
+    """All float16 numbers, subnormal ones and both zeros too, come out as numpy widens them."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)].reshape(-1, 1)
+    made, wanted = widened(finite), finite.astype(np.float32)
+    assert made.dtype == np.float32
+    assert (made.view(np.int32) == wanted.view(np.int32)).all()

@@ -13,7 +13,7 @@ from stepwell.corpus.kinds import crossover
 from stepwell.corpus.record import Rows
 from stepwell.corpus.snapshot import Places, Snapshot
 from stepwell.corpus.terms import Scores
-from stepwell.corpus.vectors import search_exact
+from stepwell.corpus.vectors import search_exact, widened
 from stepwell.filters import Filter
 from stepwell.models.protocols import Vectors
 
@@ -96,7 +96,7 @@ def stored(snapshot: Snapshot, ids: Sequence[str]) -> Vectors:
     slots = places.slots_of(snapshot.rows_of(ids))
     vectors = np.full((len(ids), places.matrix.shape[1]), np.nan, np.float32)
     there = slots >= 0
-    vectors[there] = places.matrix[slots[there]]
+    vectors[there] = widened(places.matrix[slots[there]])
     return vectors
 
 
