@@ -43,18 +43,21 @@ class Gated(BagOfWords):
 
 
 class Lengths:
-    """A scorer of lengths that reads pairs of any queries, and notes each batch as one line."""
+    """A scorer of lengths that reads pairs of any queries, and notes each batch as one line.
+
+    A query such as "q@0.05" takes so many seconds a pair.
+    """
 
     kind: ScoreKind = "logit"
     name = "lengths"
     step = 4
 
-    def __init__(self, log: Path, seconds: float = 0.0) -> None:
-        self.log, self.seconds = log, seconds
+    def __init__(self, log: Path) -> None:
+        self.log = log
 
     def read(self, pairs: Sequence[Pair], /) -> Readings:
         note(self.log, ",".join(query for query, _ in pairs))
-        time.sleep(self.seconds * len(pairs))
+        time.sleep(sum(float(query.partition("@")[2] or 0) for query, _ in pairs))
         if any("poison" in passage for _, passage in pairs):
             raise ValueError("secret poison")
         made = Readings.none(len(pairs))
@@ -86,5 +89,6 @@ def note(log: Path, *lines: str) -> None:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def noted(log: Path) -> list[str]:
-    return log.read_text("utf-8").splitlines() if log.exists() else []
+def noted(log: Path, about: str = "") -> list[str]:
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    return [line for line in lines if about in line]

@@ -8,6 +8,7 @@ import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,22 @@ PASSAGES = [
     f"Machine {n} rotates its logs at noon. {'Ask the team. ' * (n % 5)}" for n in range(24)
 ]
 DOCUMENTS = [Document(f"d{n}", text) for n, text in enumerate(PASSAGES)]
+
+
+@pytest.fixture(scope="module")
+def lengths(machines, tmp_path_factory):
+    """Finds one application that serves many tests, with settings of the caller's own."""
+    log = tmp_path_factory.mktemp("lengths") / "log"
+    found: list[RayScorer] = []
+    with RayScorer(Lengths(log), app="lengths", cpus=0.1, joined=96, wait=0.05):
+
+        def one(**options: Any) -> tuple[RayScorer, Path]:
+            found.append(RayScorer(Lengths(log), app="lengths", **options))
+            return found[-1], log
+
+        yield one
+        for each in found:
+            each.close()
 
 
 def test_scores_are_those_of_the_local_model(machines, deployed) -> None:
@@ -47,14 +64,14 @@ def test_scores_are_those_of_the_local_model(machines, deployed) -> None:
 def test_a_killed_node_leaves_no_query_unanswered(machines, deployed, tmp_path: Path) -> None:
     """Queries under way when a replica's machine dies are answered by another, whole."""
     with machines.extra() as node:
-        far = deployed(Lengths(tmp_path / "log", 0.01), replicas=3, cpus=1.0, batch=4)
+        far = deployed(Lengths(tmp_path / "log"), replicas=3, cpus=1.0, batch=4)
         cascade = Cascade(
             [CrossEncoder(far, k=None, blend=1.0)], on_failure={"cross-encoder": "raise"}
         )
         awaited_until(lambda: running(far) == 3)
 
         def ask(n: int):
-            return cascade.rank(f"q{n}", DOCUMENTS, deadline=40)
+            return cascade.rank(f"q{n}@0.01", DOCUMENTS, deadline=40)
 
         with ThreadPoolExecutor(6) as threads:
             asked = [threads.submit(ask, n) for n in range(30)]
@@ -68,60 +85,56 @@ def test_a_killed_node_leaves_no_query_unanswered(machines, deployed, tmp_path: 
         }
 
 
-def test_a_deadline_keeps_what_was_scored(machines, deployed, tmp_path: Path) -> None:
+def test_a_deadline_keeps_what_was_scored(lengths) -> None:
     """A slow model's first passages are scored, the rest is left, and the replica stops too."""
-    log = tmp_path / "log"
-    far = deployed(Lengths(log, 0.05), batch=96)
+    far, log = lengths(batch=96)
     many = [Document(f"d{n}", "a" * n) for n in range(1, 97)]
-    found = Cascade([CrossEncoder(far, k=None)]).rank("q", many, deadline=2)
+    found = Cascade([CrossEncoder(far, k=None)]).rank("late@0.05", many, deadline=2)
     assert found.degraded
     assert 0 < found.trace.records[0].notes["unscored"] < len(many)
-    read = len(noted(log))
+    read = len(noted(log, "late"))
     time.sleep(0.6)
-    assert len(noted(log)) <= read + 1
+    assert len(noted(log, "late")) <= read + 1
     assert read < len(many) / Lengths.step
 
 
-def test_a_deadline_that_nothing_meets_is_a_failure(machines, deployed, tmp_path: Path) -> None:
+def test_a_deadline_that_nothing_meets_is_a_failure(lengths) -> None:
     """Replicas that answer nothing in the time there is have failed; the stage is skipped."""
-    far = deployed(Lengths(tmp_path / "log", 0.2), batch=4)
-    cascade = Cascade([CrossEncoder(far, k=3)])
-    found = cascade.rank("q", DOCUMENTS, deadline=0.2)
+    far, _ = lengths(batch=4)
+    found = Cascade([CrossEncoder(far, k=3)]).rank("never@0.2", DOCUMENTS, deadline=0.2)
     assert found.degraded
     assert len(found.hits) == 3
     assert isinstance(found.trace.records[0].error, RemoteError)
 
 
-def test_a_cancelled_call_ends_on_its_replica(machines, deployed, tmp_path: Path) -> None:
+def test_a_cancelled_call_ends_on_its_replica(lengths) -> None:
     """Who gives up awaiting frees the replica: what is not begun is never read."""
-    log = tmp_path / "log"
-    far = deployed(Lengths(log, 0.05), batch=4, concurrency=1)
+    far, log = lengths(batch=4, concurrency=1)
 
     async def give_up() -> None:
-        task = asyncio.create_task(far.ascore("q", PASSAGES * 4))
-        await asyncio.to_thread(awaited_until, lambda: bool(noted(log)))
+        task = asyncio.create_task(far.ascore("given up@0.05", PASSAGES * 4))
+        await asyncio.to_thread(awaited_until, lambda: bool(noted(log, "given up")))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(give_up())
     time.sleep(1.0)
-    assert len(noted(log)) <= 4
+    assert len(noted(log, "given up")) <= 4
 
 
-def test_callers_share_a_replicas_batches(machines, deployed, tmp_path: Path) -> None:
+def test_callers_share_a_replicas_batches(lengths) -> None:
     """Pairs of several queries are read together, and each gets its own scores."""
-    log = tmp_path / "log"
-    far = deployed(Lengths(log, 0.005), batch=2, wait=0.05)
+    far, log = lengths(batch=2)
     with ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda n: far.score(f"q{n}", ["a" * n, "b"]), range(1, 9)))
+        made = list(threads.map(lambda n: far.score(f"shared{n}", ["a" * n, "b"]), range(1, 9)))
     assert [each.values.tolist() for each in made] == [[float(n), 1.0] for n in range(1, 9)]
-    assert any(len(set(line.split(","))) > 1 for line in noted(log))
+    assert any(len(set(line.split(","))) > 1 for line in noted(log, "shared"))
 
 
-def test_a_failing_model_is_a_typed_error_without_texts(machines, deployed, tmp_path: Path) -> None:
+def test_a_failing_model_is_a_typed_error_without_texts(lengths) -> None:
     """Its own query fails, others of the batch do not, and no passage is quoted."""
-    far = deployed(Lengths(tmp_path / "log"), batch=2, wait=0.2)
+    far, _ = lengths(batch=2)
     with ThreadPoolExecutor(2) as threads:
         bad = threads.submit(far.score, "bad", ["poison"])
         good = threads.submit(far.score, "good", ["fine"])
@@ -138,12 +151,12 @@ def test_serve_adds_replicas_under_load(machines, deployed, tmp_path: Path) -> N
     """Given a range, Ray Serve's autoscaling starts another replica when requests queue up."""
     scale = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 1}
     delays = {"upscale_delay_s": 0.2, "metrics_interval_s": 0.2, "look_back_period_s": 0.5}
-    far = deployed(Lengths(tmp_path / "log", 0.02), replicas={**scale, **delays}, batch=4)
+    far = deployed(Lengths(tmp_path / "log"), replicas={**scale, **delays}, batch=4)
     assert running(far) == 1
     with ThreadPoolExecutor(8) as threads:
         over = time.monotonic() + 30
         while running(far) < 2 and time.monotonic() < over:
-            list(threads.map(lambda n: far.score(f"q{n}", PASSAGES), range(8)))
+            list(threads.map(lambda n: far.score(f"q{n}@0.02", PASSAGES), range(8)))
     assert running(far) == 2
 
 
@@ -184,9 +197,9 @@ def test_a_model_that_no_replica_can_load_is_an_error(machines, deployed) -> Non
     awaited_until(lambda: "broken" not in serve.status().applications)
 
 
-def test_nothing_to_score_and_a_time_that_is_over(machines, deployed) -> None:
+def test_nothing_to_score_and_a_time_that_is_over(lengths) -> None:
     """No passages give no scores, and after the deadline nothing is asked."""
-    far = deployed(Lengths(Path("/dev/null")))
+    far, _ = lengths()
     assert far.score("q", []).values.shape == (0,)
     made = far.score("q", ["a"], stop=Stop(time.monotonic() - 1))
     assert np.isnan(made.values).all()
