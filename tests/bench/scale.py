@@ -41,7 +41,7 @@ TASKS = (
     "chroma",
     "floors",
 )
-LIMITS = {"rank_bm25": 100_000, "chroma": 100_000, "floors": 1_000_000}
+LIMITS = dict.fromkeys(("rank_bm25", "chroma", "floors"), 100_000)
 FOLDERS = {"ingest": "words", "ingest_vectors": "vectors"}
 
 

@@ -208,10 +208,12 @@ def once(call: Callable[[], object]) -> float:
 
 
 def timed(call: Callable[[Any], object], asked: Sequence[Any]) -> Answer:
-    """Milliseconds of each, after as many as ten to get warm."""
+    """Milliseconds of each, after as many as ten to get warm, and of the processors on average."""
     for each in asked[-10:]:
         call(each)
-    return spread([once(lambda each=each: call(each)) for each in asked])
+    work = time.process_time()
+    took = spread([once(lambda each=each: call(each)) for each in asked])
+    return {**took, "processor": (time.process_time() - work) / len(asked) * 1e3}
 
 
 def spread(took: Sequence[float]) -> Answer:
