@@ -91,8 +91,10 @@ class Lexical:
             CorpusError: The disk is full, or may not be written to; so each method of the writer.
         """
         place = Path() if self.path is None else self.path.parent
+        # In memory there are few texts, for which a second thread is not worth its start.
+        threads = 1 if self.path is None else min(cores(), _THREADS)
         with disk(place):
-            writer = self._index.writer(_HEAP, min(cores(), _THREADS))
+            writer = self._index.writer(_HEAP, threads)
             # A killed writer leaves files that no commit knows; the next one would trip over them.
             writer.garbage_collect_files()
         return LexicalWriter(writer, self._schema, self.analyzer, place=place)
