@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil
 import pytest
 
 STORE = 80 * 2**20
@@ -45,6 +49,11 @@ class Machines:
         return self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
 
     def kill(self, node: Node) -> None:
+        """All at once, as a machine that loses power: workers else end what they are at."""
+        for raylet in node.all_processes["raylet"]:
+            for process in psutil.Process(raylet.process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self._cluster.remove_node(node, allow_graceful=False)
 
     @contextmanager
@@ -75,12 +84,14 @@ def machines() -> Iterator[Machines]:
         connect(cluster.address)
         yield made
     finally:
-        if ray.is_initialized():
-            from ray import serve
-
-            serve.shutdown()
-        ray.shutdown()
-        cluster.shutdown()
+        # After the last test of this process, which may be one of another folder.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if ray.is_initialized() and "ray.serve" in sys.modules:
+                sys.modules["ray.serve"].shutdown()
+            ray.shutdown()
+            cluster.shutdown()
+            gc.collect()
 
 
 @pytest.fixture
