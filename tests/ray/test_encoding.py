@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from stepwell import ConfigurationError, Corpus, Document, MissingExtraError, RemoteError
+from stepwell import (
+    ConfigurationError,
+    Corpus,
+    Document,
+    MilvusCorpus,
+    MissingExtraError,
+    RemoteError,
+)
 from stepwell.cli import app
 from stepwell.ingest import Reading, Synced, sync
 from stepwell.ray import RayEncoder
@@ -140,6 +147,17 @@ def test_what_was_not_sent_ahead_is_encoded_here(machines, tmp_path: Path) -> No
         assert np.array_equal(encoder.encode(texts), own.encode(texts))
     assert np.array_equal(encoder.encode(["log"], kind="query"), own.encode(["log"], kind="query"))
     assert (encoder.name, encoder.dimension) == (own.name, own.dimension)
+
+
+def test_a_corpus_in_milvus_is_loaded_alike(machines, tmp_path: Path) -> None:
+    """Sent ahead, its documents have the vectors of the inner encoder, and none is made here."""
+    given, own, log = documents(20), BagOfWords(), tmp_path / "log"
+    encoder = RayEncoder(Noted(log))
+    with MilvusCorpus(tmp_path / "a.db", encoder=encoder) as corpus, encoder.ahead(given, corpus):
+        corpus.upsert(given)
+        made = corpus.vectors_of([each.id for each in given])
+    assert np.allclose(made, own.encode([each.text for each in given]), atol=1e-3)
+    assert len(noted(log)) == len(given)
 
 
 def test_a_copy_is_the_inner_encoder(machines, tmp_path: Path) -> None:
