@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from stepwell import Corpus, Document
+from tests.corpus.encoders import BagOfWords
 
 
 def _damaged(corpus: Path) -> None:
@@ -17,7 +18,7 @@ def test_verify_says_whether_record_and_indexes_agree(run, corpus: Path) -> None
     assert (said.code, said.err) == (0, "")
     assert "3 documents, 0 with a vector\nthe record and its indexes agree\n" in said.out
     counts = {"documents": 3, "vectors": 0}
-    found = {"corpus": str(corpus), "ok": True, **counts, "problems": []}
+    found = {"corpus": str(corpus), "ok": True, **counts, "searches": None, "problems": []}
     assert run("corpus", "verify", corpus, "--json").json == found
 
 
@@ -34,6 +35,20 @@ def test_verify_finds_damage_and_leaves_it_and_rebuild_mends_it(run, corpus: Pat
     assert "rebuilt" in run("corpus", "rebuild", corpus, "--json").json["repaired"][0]
     assert run("corpus", "rebuild", corpus).out.endswith("made anew from 3 documents\n")
     assert run("corpus", "verify", corpus).code == 0
+
+
+def test_how_vectors_are_searched_is_chosen_and_told(run, tmp_path: Path) -> None:
+    """`rebuild --vectors` changes it, `verify` says it, and an unknown way is refused."""
+    path = tmp_path / "vectors"
+    with Corpus.open(path, encoder=BagOfWords()) as corpus:
+        corpus.add([Document("a", "x")])
+    assert "vectors are searched exactly\n" in run("corpus", "verify", path).out
+    assert run("corpus", "rebuild", path, "--vectors", "exact").code == 0
+    with Corpus.open(path, encoder=None) as corpus:
+        assert corpus._store.state().vectors == "exact"
+    told = run("corpus", "verify", path, "--json").json["searches"]
+    assert told == {"how": "exact", "vectors": 1, "indexed": 0, "recall": None}
+    assert "vectors must be 'auto'" in run("corpus", "rebuild", path, "--vectors", "best").err
 
 
 def test_compact_gives_back_the_room_of_what_was_deleted(run, tmp_path: Path) -> None:
