@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stepwell import Candidates, CrossEncoder, Document
-from stepwell.errors import ConfigurationError, MissingExtraError
+from stepwell.errors import ConfigurationError, MissingExtraError, ModelError
 from stepwell.models import load_scorer, prepare
 from stepwell.models.calibrate import rank_correlation, stock_pairs
 from stepwell.models.fast import FastScorer
@@ -109,6 +109,38 @@ def test_zero_one_and_a_huge_passage(scorer: FastScorer) -> None:
     assert np.isfinite(made.values).all()
     assert made.truncated == 1
     assert made.windows == 5
+
+
+def test_nan_weights(
+    forms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No form of a model that scores NaN is taken, a warning says so, and scoring is an error."""
+    from safetensors.numpy import load_file, save_file
+
+    monkeypatch.setenv("STEPWELL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(prepare.BACKENDS, "openvino", ["openvino-fp32"])
+    folder = tmp_path / "nan"
+    shutil.copytree(forms["bert"], folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"] = np.full_like(weights["classifier.bias"], np.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(UserWarning, match="original") as said:
+        made = load_scorer(str(folder), backend="auto", device="cpu", pairs=PAIRS)
+    assert "does not rank as the original does" in str(said[0].message)
+    with pytest.raises(ModelError, match="NaN"):
+        made.score(QUERY, ["the log"])
+
+
+def test_a_cache_that_cannot_be_written_serves_this_process(
+    forms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cache's folder cannot be made, the model is converted all the same, with a word."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEPWELL_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setitem(prepare.BACKENDS, "openvino", ["openvino-fp32"])
+    with pytest.warns(UserWarning, match="cache"):
+        made = load_scorer(str(forms["bert"]), backend="auto", device="cpu", pairs=PAIRS)
+    assert np.isfinite(made.score(QUERY, ["the log"]).values).all()
 
 
 def test_lengths_share_one_model(scorer: FastScorer, forms: dict[str, Path]) -> None:
