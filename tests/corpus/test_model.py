@@ -213,7 +213,17 @@ class ModelWithChroma(Model):
 class ModelWithNeighbours(Model):
     """The same with an index of neighbours, made anew by nearly every write."""
 
-    kind = "auto:4"
+    kind = "auto:1"
+
+    @rule(word=st.sampled_from(WORDS))
+    def ask_for_the_first_two(self, word: str) -> None:
+        """So few that not all are looked at."""
+        query = self.encoder.encode([word])[0]
+        found = self.corpus.search_vector(query, 2)
+        with Corpus.open(self.path, encoder=self.encoder, vectors="exact", read_only=True) as other:
+            best = other.search_vector(query, 2)
+        assert found.ids == best.ids
+        assert found.scores.tolist() == best.scores.tolist()
 
 
 @pytest.mark.parametrize("model", [Model, ModelWithChroma, ModelWithNeighbours])
