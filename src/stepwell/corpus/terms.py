@@ -13,9 +13,10 @@ from stepwell.corpus.record import Rows
 
 Scores = NDArray[np.float64]
 
-# Up to so many allowed rows are looked up (about 3 us each); beyond, hits are masked.
-_FEW = 4096
-
+# Up to so many allowed rows are looked up; beyond, hits are masked where that is cheaper.
+_FEW = 1024
+_AS_LOOKUP = 3  # hits that take as long to list (.6 us each) as one row to look up
+_PART = 4096  # rows looked up at a time
 _MORE = 1000  # hits asked for beyond those that are wanted (about 0.3 us each)
 
 
@@ -66,7 +67,7 @@ class Terms:
         """Those of the rows in which a term of the query occurs, with their scores."""
         found = [
             self._hits(self._within(query, part), len(part))
-            for part in np.array_split(rows, -(-len(rows) // _FEW) or 1)
+            for part in np.array_split(rows, -(-len(rows) // _PART) or 1)
             if len(part)
         ]
         if not found:
@@ -116,11 +117,21 @@ class Terms:
     def _masked(self, query: Any, k: int, allowed: Rows) -> tuple[Rows, Scores]:
         total = max(self._searcher.num_docs, 1)
         limit = int(k * max(total / len(allowed), 1.0) * 1.2) + 16
+        most = _AS_LOOKUP * len(allowed)
         while True:
-            rows, scores = self._best(query, limit)
-            at = np.flatnonzero(_among(rows, allowed))[:k]
-            if len(at) == k or len(rows) < limit:
-                return rows[at], scores[at]
+            if limit > most:
+                # To count all takes a thirtieth of listing them, and says which is cheaper.
+                limit = self._searcher.search(query, 1).count + 1
+                if limit > most:
+                    return self._best(self._within(query, allowed), k)
+            rows, scores = self._hits(query, limit)
+            among = _among(rows, allowed)
+            # Of those that tie with the last some may not be among the hits.
+            sure = np.count_nonzero(scores[among] > scores[-1]) if len(rows) == limit else k
+            if sure >= k:
+                rows, scores = rows[among], scores[among]
+                order = np.lexsort((rows, -scores))[:k]
+                return rows[order], scores[order]
             limit *= 4
 
     def _hits(self, query: Any, limit: int) -> tuple[Rows, Scores]:
