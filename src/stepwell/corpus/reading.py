@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.chroma import ChromaIndex
 from stepwell.corpus.kinds import crossover
+from stepwell.corpus.places import Places
 from stepwell.corpus.record import Rows
-from stepwell.corpus.snapshot import Places, Snapshot
+from stepwell.corpus.snapshot import Snapshot
 from stepwell.corpus.terms import Scores
 from stepwell.corpus.vectors import search_exact, widened
 from stepwell.filters import Filter

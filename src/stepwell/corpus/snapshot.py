@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.fetching import ids_by_row, rows_by_id
 from stepwell.corpus.matching import matching_rows
+from stepwell.corpus.places import Places, read_places
 from stepwell.corpus.record import Rows
 from stepwell.corpus.terms import Terms
-from stepwell.corpus.vectors import Slots
 from stepwell.errors import CorpusError
 from stepwell.filters import Filter
 
@@ -61,85 +60,6 @@ class State:
                 connection.execute(f"SELECT key, value FROM meta WHERE key IN ({marks})", _FACTS)
             )
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Which documents have vectors, and where.
-
-    Attributes:
-        rows: (n,) int64 ascending.
-        slots: (n,) int64, the slot of each in the matrix.
-        matrix: (m, d) float16, mapped from the file.
-    """
-
-    rows: Rows
-    slots: Slots
-    matrix: NDArray[np.float16]
-
-    def slots_of(self, rows: Rows) -> Slots:
-        """(len(rows),) the slot of each row; -1 where it has none."""
-        if not len(self.rows):
-            return np.full(len(rows), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[at] == rows, self.slots[at], -1)
-
-    def among(self, allowed: Rows) -> Places:
-        """Only those of the (ascending) rows."""
-        slots = self.slots_of(allowed)
-        there = slots >= 0
-        return Places(allowed[there], slots[there], self.matrix)
-
-    def having(self, slots: Slots) -> Places:
-        """Only those with one of the (ascending) slots; equal texts have the same."""
-        order, held = self._by_slot
-        first = np.searchsorted(held, slots, "left")
-        counts = np.searchsorted(held, slots, "right") - first
-        # Each first place, and as many after it as share its slot.
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        at = np.sort(order[np.repeat(first, counts) + within])
-        return Places(self.rows[at], self.slots[at], self.matrix)
-
-    @cached_property
-    def bits(self) -> NDArray[np.uint8]:
-        """One bit for each slot of the matrix, lowest first: whether a document has it."""
-        has = np.zeros(len(self.matrix), np.bool_)
-        has[self.slots] = True
-        return np.packbits(has, bitorder="little")
-
-    @cached_property
-    def _by_slot(self) -> tuple[NDArray[np.intp], Slots]:
-        order = np.argsort(self.slots, kind="stable")
-        return order, self.slots[order]
-
-
-def read_places(
-    connection: sqlite3.Connection,
-    space: int,
-    matrix: NDArray[np.float16],
-    before: Places | None = None,
-) -> Places:
-    """Which documents have vectors of an encoder, and where.
-
-    Args:
-        connection: To the record.
-        space: The encoder's number.
-        matrix: Its vectors.
-        before: What was known of it before documents were appended.
-    """
-    last = int(before.rows[-1]) if before is not None and len(before.rows) else 0
-    pairs = np.array(
-        connection.execute(
-            "SELECT row, slot FROM documents JOIN vectors USING (hash) "
-            "WHERE space = ? AND row > ? ORDER BY row",
-            (space, last),
-        ).fetchall(),
-        np.int64,
-    ).reshape(-1, 2)
-    rows, at = np.ascontiguousarray(pairs.T)
-    if before is not None:
-        rows, at = np.concatenate([before.rows, rows]), np.concatenate([before.slots, at])
-    return Places(rows, at, matrix)
 
 
 class Remembers(Protocol):

@@ -20,8 +20,9 @@ from stepwell.corpus.kinds import by_chroma, crossover
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import every_row
 from stepwell.corpus.neighbours import EXTRA, Indexed, Neighbours, installed
+from stepwell.corpus.places import Places, read_places
 from stepwell.corpus.record import Record, Rows
-from stepwell.corpus.snapshot import Places, Snapshot, State, read_places
+from stepwell.corpus.snapshot import Snapshot, State
 from stepwell.corpus.terms import Terms
 from stepwell.corpus.vectors import VectorFile
 from stepwell.errors import CorpusError
