@@ -18,6 +18,8 @@ import stepwell as sw
 from stepwell import ConfigurationError, Corpus, CorpusError, Document
 from stepwell.corpus import approximating, store
 from stepwell.corpus.neighbours import Indexed
+from stepwell.corpus.record import keep
+from stepwell.corpus.writing import changed
 from stepwell.models.protocols import Kind, Vectors
 from tests.corpus.killing import ROOT
 
@@ -239,6 +241,24 @@ def test_a_damaged_index_is_given_up(
     with Corpus.open(path, encoder=Clustered()) as corpus:
         assert corpus.repaired == ()
         assert corpus.search_vector(QUERIES[0], 10).approximate
+
+
+def test_it_is_made_when_it_is_first_missed(path: Path) -> None:
+    """Where there is none yet, a search by vector begins one, unless nothing may be written."""
+    with Corpus.open(path, encoder=None) as corpus:
+        with corpus._store.record.writing() as connection:
+            keep(connection, neighbours="")
+            changed(connection)
+        approximating.drop_leftovers(corpus._store)
+        corpus.search_text("text", 10)
+    for options in ({"read_only": True}, {"vectors": "exact"}, {}):
+        with Corpus.open(path, encoder=Clustered(), **options) as corpus:
+            assert _indexed(corpus) is None
+            assert not corpus.search_vector(QUERIES[0], 10).approximate
+    with Corpus.open(path, encoder=Clustered()) as corpus:
+        assert corpus.search_vector(QUERIES[0], 10).approximate
+        assert corpus.repaired == ()
+        assert corpus.verify().ok
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")

@@ -48,6 +48,9 @@ class Corpus(Answers):
         self._options = options
         self._repaired = repaired
         self._compaction = Compaction(store.path)
+        if not store.read_only:
+            # A corpus from before there was such an index, or a package to make it with.
+            store.missed = self._compaction.begin
         self._discard: Callable[[], Any] | None = None
 
     @classmethod

@@ -45,7 +45,12 @@ class Store:
         path: The folder, which holds a record.
         read_only: Whether nothing may be written.
         exact: Whether vectors are searched exactly, whatever indexes there are.
+
+    Attributes:
+        missed: Called with the store when a search lacks an index of neighbours.
     """
+
+    missed: Callable[[Store], object] | None = None
 
     def __init__(self, path: Path, *, read_only: bool = False, exact: bool = False) -> None:
         self.path = path
@@ -248,9 +253,13 @@ class Store:
             )
             return None
         with self._lock:
-            if self._neighbours is None or self._neighbours[0] != state.neighbours:
-                self._neighbours = (state.neighbours, self._opened(state))
-            return self._neighbours[1]
+            name, found = self._neighbours or (None, None)
+            if new := name != state.neighbours:
+                found = self._opened(state)
+                self._neighbours = (state.neighbours, found)
+        if new and not state.neighbours and self.missed is not None:
+            self.missed(self)
+        return found
 
     def _opened(self, state: State) -> Neighbours | None:
         indexed = Indexed.parse(state.neighbours)

@@ -199,7 +199,7 @@ def _check_neighbours(store: Store, repaired: list[str]) -> None:
             changed(connection)
         repaired.append(
             f"the index of neighbours was given up: {problem}; vectors are searched exactly until "
-            "another is made after the next write, or by rebuilding"
+            "another is made, after the next search by vector or write"
         )
 
 
