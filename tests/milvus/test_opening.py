@@ -114,6 +114,20 @@ def test_a_file_is_let_go_of_when_its_last_corpus_closes(tmp_path: Path) -> None
     assert other.stdout.strip() == "1", other.stderr
 
 
+def test_closing_twice_closes_one(tmp_path: Path) -> None:
+    """A corpus that is closed again leaves others of its file open; the last one lets go of it."""
+    path = tmp_path / "one.db"
+    first, second = MilvusCorpus(path, encoder=None), MilvusCorpus(path, encoder=None)
+    first.add([Document("a", "rotate")])
+    first.close()
+    first.close()
+    assert second.search_text("rotate", 1).ids == ["a"]
+    second.close()
+    second.close()
+    with MilvusCorpus(path, encoder=None) as again:
+        assert len(again) == 1
+
+
 def test_a_file_in_no_folder_is_refused(tmp_path: Path) -> None:
     """The folder of a file must be there."""
     with pytest.raises(CorpusError, match="does not exist"):

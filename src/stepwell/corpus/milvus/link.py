@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+from weakref import WeakSet
 
 from stepwell.errors import ConfigurationError, CorpusError, import_extra
 from stepwell.remote.secret import Secret
@@ -19,7 +20,8 @@ _SCHEMES = ("http://", "https://")
 _STATUSES = ("UNAUTHENTICATED", "PERMISSION_DENIED", "DEADLINE_EXCEEDED", "UNAVAILABLE")
 _NOT_LOADED = 101
 
-_opened: Counter[str] = Counter()
+# Clients by their address, none that was dropped without being closed.
+_opened: defaultdict[str, WeakSet[Any]] = defaultdict(WeakSet)
 _opening = threading.Lock()
 
 
@@ -117,7 +119,7 @@ class Link:
                     timeout=timeout,
                     grpc_options=_QUIET,
                 )
-                _opened[address.uri] += 1
+                _opened[address.uri].add(client)
         except Exception as error:
             raise refused(address, error, timeout) from error
         return cls(address, collection, client, timeout)
@@ -154,11 +156,17 @@ class Link:
             raise refused(self.address, error, seconds) from error
 
     def close(self) -> None:
-        """Let go of the connection; the last one to a file ends the Milvus Lite behind it."""
+        """Let go of the connection; the last one to a file ends the Milvus Lite behind it.
+
+        Closed again, nothing happens.
+        """
         with _opening:
+            there = _opened[self.address.uri]
+            if self.client not in there:
+                return
+            there.remove(self.client)
             self.client.close()
-            _opened[self.address.uri] -= 1
-            if self.address.is_file and not _opened[self.address.uri]:
+            if self.address.is_file and not there:
                 lite = import_extra("milvus_lite.server_manager", extra="milvus")
                 lite.server_manager_instance.release_server(self.address.uri)
 
