@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from stepwell import Corpus, Document, InputError
 from stepwell.ingest import Reading, Synced, read_folder, sync
 from stepwell.ingest.sync import BATCH, SOURCE
+from stepwell.models.protocols import Kind, Vectors
+from tests.corpus.encoders import BagOfWords
 
 
 def reading(*documents: Document, source: str = "here") -> Reading:
@@ -116,6 +119,27 @@ def test_progress_is_what_the_corpus_holds() -> None:
     assert seen[-1] == (len(documents), len(documents))
 
 
+def test_a_batch_of_long_texts_is_closed_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch holds more characters than those of `Corpus.add`, and one text more."""
+    monkeypatch.setitem(sync.__globals__, "CHARACTERS", 1_000)
+    seen = [0]
+    with Corpus.temporary(encoder=None) as corpus:
+        given = [Document(str(n), "word " * 80) for n in range(10)]
+        assert sync(corpus, reading(*given), progress=seen.append) == Synced(added=10)
+    assert seen == [0, 3, 6, 9, 10]
+
+
+def test_texts_are_encoded_in_the_order_of_the_source() -> None:
+    """What is new and what has changed is not sorted apart: vectors may come in that order."""
+    encoder = Asked()
+    with Corpus.temporary(encoder=encoder) as corpus:
+        sync(corpus, reading(Document("b", "old")))
+        encoder.texts.clear()
+        now = [Document("a", "first"), Document("b", "second"), Document("c", "third")]
+        assert sync(corpus, reading(*now)) == Synced(added=2, changed=1)
+    assert encoder.texts == ["first", "second", "third"]
+
+
 def test_empty_and_huge_texts_are_kept() -> None:
     """Empty and huge texts go in, stay findable, and are not changed again and again."""
     documents = [Document("empty", ""), Document("huge", "needle " + "hay " * 2_500_000)]
@@ -123,3 +147,13 @@ def test_empty_and_huge_texts_are_kept() -> None:
         assert sync(corpus, reading(*documents)) == Synced(added=2)
         assert corpus.search_text("needle", 5).ids == ["huge"]
         assert sync(corpus, reading(*documents)) == Synced(unchanged=2)
+
+
+class Asked(BagOfWords):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
+        self.texts += texts
+        return super().encode(texts, kind=kind)

@@ -43,8 +43,8 @@ LOCK = "write.lock"
 # term index for each of its threads: large ones need not be merged as often.
 BATCH = 32768
 BATCH_ENCODED = 256
-_CHARACTERS = 16_000_000
-_QUICK = 2.0  # seconds
+CHARACTERS = 16_000_000
+QUICK = 2.0  # seconds
 
 
 @contextmanager
@@ -264,10 +264,10 @@ def batches(
         batch.pop(document.id, None)
         batch[document.id] = new
         characters += len(document.text)
-        if len(batch) >= size or characters > _CHARACTERS:
+        if len(batch) >= size or characters > CHARACTERS:
             began = time.monotonic()
             yield list(batch.values())
-            if time.monotonic() - began < _QUICK:
+            if time.monotonic() - began < QUICK:
                 size = max(min(2 * size, most), size)
             batch, characters = {}, 0
     if batch:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepwell.corpus.writing import CHARACTERS, QUICK
 from stepwell.documents import Document
 from stepwell.errors import InputError
 from stepwell.ingest.places import keep_place, places
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 SOURCE = "_source"
 """The metadata key that says which source a document came from, without the path to it."""
-# Documents of the first batch; after one that took less than so many seconds the next is twice as
+# Documents of the first batch and of any; after one that was written quickly the next is twice as
 # large, since to begin and end a write costs as much whatever is in it.
-BATCH, _MOST, _QUICK = 256, 8192, 2.0
+BATCH, _MOST = 256, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ def sync(
     seen: set[str] = set()
     for batch in _batches(reading):
         known = corpus.get_many([document.id for document in batch])
-        new = [now for now, before in zip(batch, known) if before is None]
-        other = [now for now, before in zip(batch, known) if before is not None and before != now]
         _check_owner(known, reading, known_places)
-        if new or other:
-            corpus.upsert([*new, *other])
-        added, changed, done = added + len(new), changed + len(other), done + len(batch)
+        # In the order of the source, in which vectors may be on their way.
+        if now := [new for new, before in zip(batch, known) if before != new]:
+            corpus.upsert(now)
+        fresh = known.count(None)
+        added, changed, done = added + fresh, changed + len(now) - fresh, done + len(batch)
         seen.update(document.id for document in batch)
         if progress is not None:
             progress(done)
@@ -72,16 +72,19 @@ def sync(
 
 
 def _batches(reading: Reading) -> Iterator[list[Document]]:
-    documents = (
-        Document(document.id, document.text, {**document.metadata, SOURCE: reading.source})
-        for document in reading.documents
-    )
-    size = BATCH
-    while batch := list(islice(documents, size)):
-        began = time.monotonic()
+    size, characters = BATCH, 0
+    batch: list[Document] = []
+    for each in reading.documents:
+        batch.append(Document(each.id, each.text, {**each.metadata, SOURCE: reading.source}))
+        characters += len(each.text)
+        if len(batch) >= size or characters > CHARACTERS:
+            began = time.monotonic()
+            yield batch
+            if time.monotonic() - began < QUICK:
+                size = min(2 * size, _MOST)
+            batch, characters = [], 0
+    if batch:
         yield batch
-        if time.monotonic() - began < _QUICK:
-            size = min(2 * size, _MOST)
 
 
 def _check_owner(
