@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,8 +27,10 @@ IGNORED = (
 )
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT"] = "1"  # three starts of a model show no more
 
 Node: TypeAlias = Any
+STARTED: pytest.StashKey[Machines] = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,10 +58,16 @@ class Machines:
                     process.kill()
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def all_there(self) -> None:
+        self._cluster.wait_for_nodes()
+
+    def end(self) -> None:
+        self._cluster.shutdown()
+
     @contextmanager
     def extra(self) -> Iterator[Node]:
         node = self.add()
-        self._cluster.wait_for_nodes()
+        self.all_there()
         try:
             yield node
         finally:
@@ -67,31 +75,49 @@ class Machines:
                 self.kill(node)
 
 
-@pytest.fixture(scope="session")
-def machines() -> Iterator[Machines]:
-    """Two nodes of one core each, to which this process is connected."""
+@pytest.fixture(scope="module")
+def machines(request: pytest.FixtureRequest) -> Machines:
+    """Two nodes of one core each, to which this process is connected; kept from file to file."""
+    stash = request.config.stash
+    if STARTED not in stash:
+        from ray.cluster_utils import Cluster
+
+        from stepwell.ray.cluster import connect
+
+        head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+        stash[STARTED] = Machines(Cluster(initialize_head=True, head_node_args=head))
+        request.config.add_cleanup(lambda: end(request.config))
+        stash[STARTED].add()
+        stash[STARTED].all_there()
+        connect(stash[STARTED].address)
+    return stash[STARTED]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, Any, Any]:
+    """End the cluster before a test of another folder, to which its warnings would be errors."""
+    done = yield
+    if nextitem is None or HERE not in nextitem.path.parents:
+        end(item.config)
+    return done
+
+
+def end(config: pytest.Config) -> None:
+    """End the cluster, if there is one, with all that it leaves to the collector."""
+    if STARTED not in config.stash:
+        return
     import ray
-    from ray.cluster_utils import Cluster
 
-    from stepwell.ray.cluster import connect
-
-    head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        made = Machines(cluster)
-        made.add()
-        cluster.wait_for_nodes()
-        connect(cluster.address)
-        yield made
-    finally:
-        # After the last test of this process, which may be one of another folder.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if ray.is_initialized() and "ray.serve" in sys.modules:
-                sys.modules["ray.serve"].shutdown()
-            ray.shutdown()
-            cluster.shutdown()
-            gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if ray.is_initialized() and "ray.serve" in sys.modules:
+            sys.modules["ray.serve"].shutdown()
+        ray.shutdown()
+        config.stash[STARTED].end()
+        del config.stash[STARTED]
+        gc.collect()
 
 
 @pytest.fixture

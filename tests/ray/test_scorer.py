@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from stepwell import Cascade, ConfigurationError, CrossEncoder, Document, RemoteError
 from stepwell.models import load_scorer
 from stepwell.ray import RayScorer
+from stepwell.ray import scorer as scoring
 from stepwell.stopping import Stop
 from tests.ray.models import Lengths, awaited_until, noted
 
@@ -41,29 +43,17 @@ def lengths(machines, tmp_path_factory):
             each.close()
 
 
-def test_scores_are_those_of_the_local_model(machines, deployed) -> None:
-    """Values, cuts and windows are equal; so are the answers of a cascade, awaited or not."""
-    far, own = deployed(batch=7), load_scorer()
-    long = [*PASSAGES, "rotate the logs " * 400]
-    made, expected = far.score("who rotates logs?", long), own.score("who rotates logs?", long)
-    assert np.array_equal(made.values, expected.values)
-    assert np.array_equal(made.cut, expected.cut)
-    assert np.array_equal(made.passes, expected.passes)
-    assert (made.windows, made.truncated) == (expected.windows, expected.truncated)
-    assert (far.name, far.kind, far.logistic) == (own.name, own.kind, own.logistic)
-    cascade, local = Cascade([CrossEncoder(far, k=5)]), Cascade([CrossEncoder(k=5, cache=False)])
-    answer = local.rank("machine 7", DOCUMENTS)
-    for found in (
-        cascade.rank("machine 7", DOCUMENTS, deadline=20),
-        asyncio.run(cascade.arank("machine 7", DOCUMENTS)),
-    ):
-        assert (found.ids, found.degraded) == (answer.ids, False)
-        assert [hit.scores for hit in found.hits] == [hit.scores for hit in answer.hits]
+@pytest.fixture(scope="module")
+def embedded(machines):
+    """The embedded model on a replica."""
+    with RayScorer(app="embedded", cpus=0.1, batch=7) as scorer:
+        yield scorer
 
 
 def test_a_killed_node_leaves_no_query_unanswered(machines, deployed, tmp_path: Path) -> None:
     """Queries under way when a replica's machine dies are answered by another, whole."""
     with machines.extra() as node:
+        # All cores there are, so that the machine has a replica: no other application may run yet.
         far = deployed(Lengths(tmp_path / "log"), replicas=3, cpus=1.0, batch=4)
         cascade = Cascade(
             [CrossEncoder(far, k=None, blend=1.0)], on_failure={"cross-encoder": "raise"}
@@ -83,6 +73,36 @@ def test_a_killed_node_leaves_no_query_unanswered(machines, deployed, tmp_path: 
         assert {hit.id: hit.score for hit in each.hits} == {
             document.id: float(len(document.text)) for document in DOCUMENTS
         }
+
+
+def test_copies_hold_no_weights(embedded) -> None:
+    """A pickle is a name and a few facts, and this process has loaded no model for it."""
+    from stepwell.models.registry import shared
+
+    before = shared.loaded()
+    embedded.score("q", PASSAGES)
+    assert len(pickle.dumps(embedded)) < 1_000
+    assert shared.loaded() == before
+
+
+def test_scores_are_those_of_the_local_model(embedded) -> None:
+    """Values, cuts and windows are equal; so are the answers of a cascade, awaited or not."""
+    far, own = embedded, load_scorer()
+    long = [*PASSAGES, "rotate the logs " * 400]
+    made, expected = far.score("who rotates logs?", long), own.score("who rotates logs?", long)
+    assert np.array_equal(made.values, expected.values)
+    assert np.array_equal(made.cut, expected.cut)
+    assert np.array_equal(made.passes, expected.passes)
+    assert (made.windows, made.truncated) == (expected.windows, expected.truncated)
+    assert (far.name, far.kind, far.logistic) == (own.name, own.kind, own.logistic)
+    cascade, local = Cascade([CrossEncoder(far, k=5)]), Cascade([CrossEncoder(k=5, cache=False)])
+    answer = local.rank("machine 7", DOCUMENTS)
+    for found in (
+        cascade.rank("machine 7", DOCUMENTS, deadline=20),
+        asyncio.run(cascade.arank("machine 7", DOCUMENTS)),
+    ):
+        assert (found.ids, found.degraded) == (answer.ids, False)
+        assert [hit.scores for hit in found.hits] == [hit.scores for hit in answer.hits]
 
 
 def test_a_deadline_keeps_what_was_scored(lengths) -> None:
@@ -123,6 +143,53 @@ def test_a_cancelled_call_ends_on_its_replica(lengths) -> None:
     assert len(noted(log, "given up")) <= 4
 
 
+def test_a_call_that_is_closed_meanwhile_is_an_error(lengths) -> None:
+    """Closed while it scores, it ends with a RemoteError, awaited or not, and nothing hangs."""
+    far, log = lengths(batch=4)
+    with ThreadPoolExecutor(1) as thread:
+        begun = thread.submit(far.score, "closed@0.05", PASSAGES * 4)
+        awaited_until(lambda: bool(noted(log, "closed")))
+        far.close()
+        with pytest.raises(RemoteError, match="was closed"):
+            begun.result(10)
+
+    far, _ = lengths(batch=4)
+
+    async def close_meanwhile() -> None:
+        task = asyncio.create_task(far.ascore("shut@0.05", PASSAGES * 4))
+        await asyncio.to_thread(awaited_until, lambda: bool(noted(log, "shut")))
+        far.close()
+        with pytest.raises(RemoteError, match="was closed"):
+            await task
+        assert not task.cancelled()
+
+    asyncio.run(close_meanwhile())
+
+
+def test_once_closed_it_scores_no_more(lengths) -> None:
+    """A closed scorer is an error at each call, and connects to nothing by itself."""
+    far, _ = lengths()
+    far.close()
+    with pytest.raises(RemoteError, match="was closed"):
+        far.score("q", ["a"])
+    with pytest.raises(RemoteError, match="was closed"):
+        asyncio.run(far.ascore("q", ["a"]))
+    found = Cascade([CrossEncoder(far)]).rank("q", DOCUMENTS)
+    assert found.degraded
+
+
+def test_a_copy_connects_within_the_deadline(lengths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where connecting takes long, its first query ends in time, and a later one is answered."""
+    far, there = lengths()[0], threading.Event()
+    monkeypatch.setattr(scoring, "connect", lambda _: there.wait(20))
+    with pickle.loads(pickle.dumps(far)) as copied:
+        with pytest.raises(RemoteError, match="not reached in time"):
+            copied.score("q", ["a"], stop=Stop(time.monotonic() + 0.2))
+        assert not there.is_set()
+        there.set()
+        assert copied.score("q", ["abc"]).values.tolist() == [3.0]
+
+
 def test_callers_share_a_replicas_batches(lengths) -> None:
     """Pairs of several queries are read together, and each gets its own scores."""
     far, log = lengths(batch=2)
@@ -156,7 +223,7 @@ def test_serve_adds_replicas_under_load(machines, deployed, tmp_path: Path) -> N
     with ThreadPoolExecutor(8) as threads:
         over = time.monotonic() + 30
         while running(far) < 2 and time.monotonic() < over:
-            list(threads.map(lambda n: far.score(f"q{n}@0.02", PASSAGES), range(8)))
+            list(threads.map(lambda n: far.score(f"q{n}@0.005", PASSAGES), range(8)))
     assert running(far) == 2
 
 
@@ -173,28 +240,50 @@ def test_who_finds_an_application_leaves_it(machines, deployed) -> None:
     with pytest.raises(ConfigurationError, match="app="):
         RayScorer(app=first.app)
     first.close()
-    with pytest.raises(RemoteError, match="no application"):
+    with (
+        pickle.loads(pickle.dumps(first)) as copied,
+        pytest.raises(RemoteError, match="no application"),
+    ):
         copied.score("q", ["a"])
 
 
-def test_copies_hold_no_weights(machines, deployed) -> None:
-    """A pickle is a name and a few facts, and this process has loaded no model for it."""
-    from stepwell.models.registry import shared
-
-    before = shared.loaded()
-    far = deployed()
-    far.score("q", PASSAGES)
-    assert len(pickle.dumps(far)) < 1_000
-    assert shared.loaded() == before
-
-
 def test_a_model_that_no_replica_can_load_is_an_error(machines, deployed) -> None:
-    """A deployment that fails says why, and leaves nothing behind."""
-    with pytest.raises((ConfigurationError, RemoteError), match="cannot be deployed"):
-        deployed(Broken(), app="broken")
+    """A deployment that fails says why, is taken down, and never bars its name to others."""
     from ray import serve
 
-    awaited_until(lambda: "broken" not in serve.status().applications)
+    taken_down = []
+    with pytest.MonkeyPatch.context() as killed:  # before it could take it down
+        killed.setattr(serve, "delete", lambda name, **_: taken_down.append(name))
+        with pytest.raises((ConfigurationError, RemoteError), match="cannot be deployed"):
+            deployed(Broken(), app="broken")
+    assert taken_down == ["broken"]
+    assert serve.status().applications["broken"].status == "DEPLOY_FAILED"
+    far = deployed(Lengths(Path("/dev/null")), app="broken")
+    assert far.score("q", ["abc"]).values.tolist() == [3.0]
+
+
+def test_of_two_that_deploy_at_once_one_has_it(
+    machines, deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looked before the other deployed finds it, and closing leaves it to the other."""
+    from ray import serve
+
+    deploy, owner = serve.run_many, []
+
+    def after_a_look(*given: Any, **options: Any) -> None:
+        def after_the_other(*later: Any, **wanted: Any) -> None:
+            deploy(*given, **options)
+            deploy(*later, **wanted)
+
+        monkeypatch.setattr(serve, "run_many", after_the_other)
+        owner.append(deployed(Lengths(Path("/dev/null")), app="both"))
+
+    monkeypatch.setattr(serve, "run_many", after_a_look)
+    finder = deployed(Lengths(Path("/dev/null")), app="both")
+    finder.close()
+    assert owner[0].score("q", ["abc"]).values.tolist() == [3.0]
+    owner[0].close()
+    assert "both" not in serve.status().applications
 
 
 def test_nothing_to_score_and_a_time_that_is_over(lengths) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import ActorAlreadyExistsError, RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
@@ -19,7 +20,12 @@ from stepwell.ray.replica import Replica
 
 LOOK = 0.1
 """Seconds between two looks at what a deployment is doing."""
-_GONE = (ApplicationStatus.NOT_STARTED, ApplicationStatus.DELETING)
+# What failed serves nobody: it is the remains of a program that ended before it took it down.
+_GONE = (
+    ApplicationStatus.NOT_STARTED,
+    ApplicationStatus.DELETING,
+    ApplicationStatus.DEPLOY_FAILED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,14 @@ def found_or_deployed(
         ConfigurationError: Another model, or something else, runs under this name.
         RemoteError: It does not become ready.
     """
+    me = uuid.uuid4().hex
     try:
-        serve.start(proxy_location="Disabled")
+        _start()
         there = serve.status().applications.get(app)
         found = there is not None and there.status not in _GONE
         if not found:
             # Several at a time: what else runs on this Serve stays.
-            serve.run_many([_target(app, wanted)], wait_for_applications_running=False)
+            serve.run_many([_target(app, wanted, me)], wait_for_applications_running=False)
     except (RayError, RayServeException, RuntimeError) as error:
         raise failed(error, f"deploying {app!r}") from error
     try:
@@ -72,7 +79,8 @@ def found_or_deployed(
             f"the application {app!r} on Ray Serve runs {facts['known_as']!r} and not "
             f"{wanted.known_as!r}; give this one a name of its own with app="
         )
-    return handle, facts, not found
+    # Of several that deploy it at once the last one does: it is that one's, and found by the rest.
+    return handle, facts, facts.pop("deployed_by", "") == me
 
 
 def handle_of(app: str) -> Any:
@@ -119,7 +127,17 @@ def delete(app: str) -> None:
         raise failed(error, f"deleting {app!r}") from error
 
 
-def _target(app: str, wanted: Wanted) -> Any:
+def _start() -> None:
+    for attempt in range(2):
+        try:
+            serve.start(proxy_location="Disabled")
+            return
+        except ActorAlreadyExistsError:  # another program was first
+            if attempt:
+                raise
+
+
+def _target(app: str, wanted: Wanted, by: str) -> Any:
     fixed = isinstance(wanted.replicas, int)
     scaled: dict[str, Any] = {"num_replicas" if fixed else "autoscaling_config": wanted.replicas}
     made: Any = serve.deployment(
@@ -134,7 +152,7 @@ def _target(app: str, wanted: Wanted) -> Any:
         graceful_shutdown_wait_loop_s=0.2,
         **scaled,
     )
-    bound = made.bind(wanted.model, wanted.known_as, wanted.backend, wanted.pairs, wanted.wait)
+    bound = made.bind(wanted.model, wanted.known_as, by, wanted.backend, wanted.pairs, wanted.wait)
     return serve.RunTarget(bound, name=app, route_prefix=None)
 
 

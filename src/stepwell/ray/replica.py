@@ -16,8 +16,10 @@ from stepwell.ray.reading import Answer, Ask, answers, pairs_of
 class Replica:
     """Answers parts of queries; ready once its model is in memory."""
 
-    def __init__(self, model: ScorerSpec, known_as: str, backend: Any, pairs: int, wait: float):
-        self._known_as = known_as
+    def __init__(
+        self, model: ScorerSpec, known_as: str, by: str, backend: Any, pairs: int, wait: float
+    ) -> None:
+        self._known_as, self._by = known_as, by
         self._scorer = load_scorer(model, backend=backend)
         self._scorer.score("is it there", ["it is"])
         batch: Any = self._batched
@@ -29,6 +31,7 @@ class Replica:
         settings = {each: getattr(self._scorer, each, None) for each in (*SETTINGS, "logistic")}
         return {
             "known_as": self._known_as,
+            "deployed_by": self._by,
             "name": self._scorer.name,
             "kind": self._scorer.kind,
             **{name: value for name, value in settings.items() if value is not None},

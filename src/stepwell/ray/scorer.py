@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal
 
 from stepwell.candidates import check_k
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ConfigurationError, RemoteError
 from stepwell.models.loading import EMBEDDED, Backend, ScorerSpec
 from stepwell.models.protocols import PairScores, ScoreKind
 from stepwell.ray.cluster import connect
-from stepwell.ray.waiting import Waiting
+from stepwell.ray.waiting import Waiting, closed
 
 READY = 120.0
 """Seconds for the first replica to load its model."""
@@ -25,7 +26,8 @@ class RayScorer:
     An application of this name that runs already is used as it is, whoever deployed it; otherwise
     it is deployed, and `close` deletes it. The model is loaded by the replicas alone. A request
     whose replica dies is sent to another, as long as the query's deadline allows; what comes too
-    late is cancelled. Copies and pickles hold the application's name.
+    late is cancelled. Pickles hold the application's name; one that is loaded again connects at its
+    first query, within that query's deadline.
 
     Args:
         model: As in `CrossEncoder`; one's own must be importable on the cluster's machines.
@@ -50,6 +52,7 @@ class RayScorer:
 
     _waiting: Waiting | None
     _handle: Any
+    _connecting: asyncio.Future[Any] | None
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class RayScorer:
         return f"RayScorer({self.name!r}, app={self.app!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        hidden = ("_waiting", "_handle", "_lock")
+        hidden = ("_waiting", "_handle", "_lock", "_closed", "_connecting")
         kept = {name: value for name, value in vars(self).items() if name not in hidden}
         return {**kept, "_deployed": False}  # deleted by who deployed it, not by a copy
 
@@ -135,7 +138,8 @@ class RayScorer:
             then the error.
 
         Raises:
-            RemoteError: No replica answered in time, and nothing has been scored.
+            RemoteError: No replica answered in time, and nothing has been scored; or this was
+                closed.
         """
         begun = self._begin(query, passages, stop)
         try:
@@ -147,13 +151,15 @@ class RayScorer:
         self, query: str, passages: Sequence[str], /, *, stop: Callable[[], bool] | None = None
     ) -> PairScores:
         """`score`, awaited: it needs no thread of its own, and a cancelled one asks no more."""
-        if self._handle is None or self._waiting is None:
-            await asyncio.to_thread(self._reached)  # a copy connects, which takes a moment
         return await asyncio.wrap_future(self._begin(query, passages, stop))
 
     def close(self) -> None:
-        """Let go of the replicas, and delete the application if this scorer deployed it."""
+        """Let go of the replicas, and delete the application if this scorer deployed it.
+
+        It scores no more; a call that is under way in another thread ends with a RemoteError.
+        """
         with self._lock:
+            self._closed = True
             waiting, self._waiting, self._handle = self._waiting, None, None
             deployed, self._deployed = self._deployed, False
         if waiting is not None:
@@ -172,9 +178,19 @@ class RayScorer:
     def _begin(
         self, query: str, passages: Sequence[str], stop: Callable[[], bool] | None
     ) -> Future[PairScores]:
+        with self._lock:
+            if self._closed:
+                raise closed()
+            self._waiting = self._waiting or Waiting()
+            return self._waiting.submit(self._asked(self._handle, query, passages, stop))
+
+    async def _asked(
+        self, handle: Any, query: str, passages: Sequence[str], stop: Callable[[], bool] | None
+    ) -> PairScores:
+        if handle is None:
+            handle = await self._connected(getattr(stop, "deadline", None))
         from stepwell.ray.asking import Asking
 
-        waiting, handle = self._reached()
         ask = Asking(
             handle,
             self.app,
@@ -184,22 +200,31 @@ class RayScorer:
             timeout=self.timeout,
             stop=stop,
         )
-        return waiting.submit(ask.run(side_by_side=self.concurrency))
+        return await ask.run(side_by_side=self.concurrency)
 
-    def _reached(self) -> tuple[Waiting, Any]:
+    async def _connected(self, deadline: float | None) -> Any:
+        """Once for all queries that wait for it; it goes on when their time is over."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.ensure_future(asyncio.to_thread(self._connect))
+        left = self.timeout if deadline is None else deadline - time.monotonic()
+        try:
+            self._handle = await asyncio.wait_for(asyncio.shield(self._connecting), left)
+        except TimeoutError:
+            raise RemoteError(
+                f"{self.app!r} on Ray was not reached in time; raise the deadline", api="ray"
+            ) from None
+        return self._handle
+
+    def _connect(self) -> Any:
+        connect(self.address)
         from stepwell.ray.deploying import handle_of
 
-        with self._lock:
-            if self._handle is None:
-                connect(self.address)
-                self._handle = handle_of(self.app)
-            if self._waiting is None:
-                self._waiting = Waiting()
-            return self._waiting, self._handle
+        return handle_of(self.app)
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._waiting = self._handle = None
+        self._closed = False
+        self._waiting = self._handle = self._connecting = None
 
 
 def _scale(replicas: Any) -> int | Mapping[str, Any]:
