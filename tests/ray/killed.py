@@ -11,5 +11,5 @@ from tests.ray.test_encoding import documents, loaded
 
 if __name__ == "__main__":
     address, place, log = sys.argv[1:]
-    encoder = RayEncoder(Noted(Path(log), 0.003), address=address, batch=32)
+    encoder = RayEncoder(Noted(Path(log), 0.003), address=address, workers=1, batch=32)
     loaded(Path(place), encoder, documents(600), progress=lambda n: print("done", n, flush=True))

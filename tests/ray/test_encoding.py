@@ -47,6 +47,11 @@ def reading(given: list[Document]) -> Reading:
     return Reading("source", given, len(given))
 
 
+def ahead_by(model: Any, **options: Any) -> RayEncoder:
+    """One worker, where more would show nothing: each takes seconds to start."""
+    return RayEncoder(model, **{"workers": 1, **options})
+
+
 def loaded(place: Path, encoder: RayEncoder, given: list[Document], **options: Any) -> Synced:
     with Corpus.open(place, encoder=encoder) as corpus, encoder.ahead(given, corpus):
         return sync(corpus, reading(given), **options)
@@ -70,7 +75,7 @@ def test_the_command_makes_the_same_corpus(machines, tmp_path: Path) -> None:
     """`stepwell index --ray` and `stepwell index` give the same ids, texts and vectors."""
     folder = tmp_path / "source"
     folder.mkdir()
-    rows = [{"_id": each.id, "text": each.text, "title": "T"} for each in documents(40)]
+    rows = [{"_id": each.id, "text": each.text[:60], "title": "T"} for each in documents(40)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = {}
     for name, options in (("plain", []), ("ray", ["--ray", "--ray-address", machines.address])):
@@ -118,7 +123,7 @@ def test_a_killed_run_goes_on_and_encodes_what_is_missing(machines, tmp_path: Pa
         there = {each.text for each in corpus}
     assert 256 <= len(there) < 600
     again = tmp_path / "again"
-    done = loaded(place, RayEncoder(Noted(again)), given)
+    done = loaded(place, ahead_by(Noted(again)), given)
     assert done == Synced(added=600 - len(there), unchanged=len(there))
     assert sorted(noted(again)) == sorted({each.text for each in given} - there)
     assert_alike(place, given)
@@ -127,12 +132,13 @@ def test_a_killed_run_goes_on_and_encodes_what_is_missing(machines, tmp_path: Pa
 def test_what_changed_is_replaced_and_what_vanished_goes(machines, tmp_path: Path) -> None:
     """A later run over a changed source encodes the new texts alone."""
     given, log, place = documents(20), tmp_path / "log", tmp_path / "c"
-    loaded(place, RayEncoder(Noted(log)), given)
+    with Corpus.open(place, encoder=Noted(log)) as corpus:
+        sync(corpus, reading(given))
     log.unlink()
     renamed = Document("d3", given[3].text, {"n": -3})
     rewritten = Document("d4", "night and copper", {"n": 4})
     now = [*given[:3], renamed, rewritten, *given[6:], Document("new", "page the team", {})]
-    done = loaded(place, RayEncoder(Noted(log)), now)
+    done = loaded(place, ahead_by(Noted(log)), now)
     assert done == Synced(added=1, changed=2, unchanged=17, removed=1)
     assert sorted(noted(log)) == ["night and copper", "page the team"]
     with Corpus.open(place, encoder=BagOfWords()) as corpus:
@@ -141,7 +147,7 @@ def test_what_changed_is_replaced_and_what_vanished_goes(machines, tmp_path: Pat
 
 def test_what_was_not_sent_ahead_is_encoded_here(machines, tmp_path: Path) -> None:
     """A text that the cluster was not given, and a query, have the inner encoder's vectors."""
-    encoder, own, given = RayEncoder(BagOfWords()), BagOfWords(), documents(5)
+    encoder, own, given = ahead_by(BagOfWords()), BagOfWords(), documents(5)
     texts = [*(each.text for each in given), "another text"]
     with encoder.ahead(given):
         assert np.array_equal(encoder.encode(texts), own.encode(texts))
@@ -149,10 +155,23 @@ def test_what_was_not_sent_ahead_is_encoded_here(machines, tmp_path: Path) -> No
     assert (encoder.name, encoder.dimension) == (own.name, own.dimension)
 
 
+def test_a_text_that_repeats_is_encoded_once(machines, tmp_path: Path) -> None:
+    """However often it occurs before others, they are waited for, and nothing is made twice."""
+    log = tmp_path / "log"
+    given = [Document(f"s{n}", "the same night" + FILL) for n in range(1_300)] + documents(10)
+    texts = {each.text for each in given}
+    encoder = ahead_by(Noted(log))
+    with encoder.ahead(given):
+        encoder.encode([given[0].text])
+        for start in range(1_298, len(given), 4):
+            encoder.encode([each.text for each in given[start : start + 4]])
+        assert sorted(noted(log)) == sorted(texts)
+
+
 def test_a_corpus_in_milvus_is_loaded_alike(machines, tmp_path: Path) -> None:
     """Sent ahead, its documents have the vectors of the inner encoder, and none is made here."""
     given, own, log = documents(20), BagOfWords(), tmp_path / "log"
-    encoder = RayEncoder(Noted(log))
+    encoder = ahead_by(Noted(log))
     with MilvusCorpus(tmp_path / "a.db", encoder=encoder) as corpus, encoder.ahead(given, corpus):
         corpus.upsert(given)
         made = corpus.vectors_of([each.id for each in given])
@@ -173,7 +192,7 @@ def test_a_copy_is_the_inner_encoder(machines, tmp_path: Path) -> None:
 
 def test_another_model_on_a_worker_is_refused(machines, tmp_path: Path) -> None:
     """Vectors of a model of another name never reach the corpus."""
-    encoder = RayEncoder(Renamed())
+    encoder = ahead_by(Renamed())
     with pytest.raises(ConfigurationError, match="same version of stepwell"):
         loaded(tmp_path / "c", encoder, documents(3))
     with Corpus.open(tmp_path / "c", encoder=None) as corpus:
@@ -184,7 +203,7 @@ def test_a_model_that_fails_is_one_error_without_texts(machines, tmp_path: Path)
     """What the encoder raises on a worker is a RemoteError that quotes no passage."""
     given = [*documents(2), Document("p", "the poison of the story")]
     with pytest.raises(RemoteError, match="RuntimeError") as raised:
-        loaded(tmp_path / "c", RayEncoder(Poisoned()), given)
+        loaded(tmp_path / "c", ahead_by(Poisoned()), given)
     assert "poison" not in str(raised.value)
     assert raised.value.api == "ray"
 

@@ -81,6 +81,7 @@ class RayEncoder:
         self._lock = threading.Lock()
         self._coming: Iterator[Block] = iter(())
         self._recent: deque[Block] = deque(maxlen=2 * LOOK_AHEAD)
+        self._passed: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"RayEncoder({self.name!r})"
@@ -132,6 +133,7 @@ class RayEncoder:
         finally:
             self._coming = iter(())
             self._recent.clear()
+            self._passed.clear()
             stream.close()  # type: ignore[attr-defined]  # a generator, which ends its workers
 
     def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
@@ -155,13 +157,15 @@ class RayEncoder:
         found: dict[bytes, NDArray[np.float32]] = {}
         for kept in self._recent:
             found |= {hash: kept[hash] for hash in asked if hash in kept}
+        awaited = asked - found.keys() - self._passed  # each comes once
         in_vain = 0
-        while len(found) < len(asked) and in_vain < LOOK_AHEAD:
+        while awaited and in_vain < LOOK_AHEAD:
             block = self._next()
             if block is None:
                 break
-            new = {hash: block[hash] for hash in asked if hash in block}
+            new = {hash: block[hash] for hash in awaited if hash in block}
             in_vain = 0 if new else in_vain + 1
+            awaited -= new.keys()
             found |= new
         return found
 
@@ -174,6 +178,7 @@ class RayEncoder:
             raise failed(error, "encoding") from error
         if block is not None:
             self._recent.append(block)
+            self._passed.update(block)
         return block
 
     def _pool(self) -> Pool:

@@ -50,7 +50,7 @@ def vectors(
     name: str,
     pool: Pool,
 ) -> Iterator[Mapping[bytes, NDArray[np.float32]]]:
-    """Encode texts on the cluster; each block by content hash, in the order of the documents.
+    """Encode texts on the cluster, each once; by content hash, in the order of the documents.
 
     Nothing is read far ahead of what is taken: Ray Data holds its workers back. A worker that dies
     is replaced, and what it had is read and encoded again.
@@ -120,11 +120,15 @@ class _Source(Datasource):
 def _blocks(documents: Any, wanted: NDArray[np.bool_] | None) -> Iterator[pa.Table]:
     hashes: list[bytes] = []
     texts: list[bytes] = []
+    sent: set[bytes] = set()
     for at, document in enumerate(ray.get(documents)):
         if wanted is not None and not (at < len(wanted) and wanted[at]):
             continue
         text = document.text.encode("utf-8", "replace")
-        hashes.append(text_hash(text))
+        if (hash := text_hash(text)) in sent:
+            continue
+        sent.add(hash)
+        hashes.append(hash)
         texts.append(text)
         if len(texts) == ROWS:
             yield _texts(hashes, texts)
