@@ -56,6 +56,9 @@ COPIES = 2  # of everything, at least: a machine may die
 HOP = 0.0005  # seconds from one machine to another and back
 
 ASSUMED = (
+    "a shard is a node of a Milvus that recalls and re-scores in the time that an embedded corpus "
+    "of as many documents takes: Stepwell runs no embedded corpus in shards, and no Milvus was "
+    "measured",
     f"a query is encoded, recalls {DEPTH:,} by BM25, re-scores them from stored vectors on the "
     f"shards that hold them, and has {PAIRS} read by the cross-encoder in requests of {PART}",
     f"a shard holds {SHARD:,} documents at most; BM25 over n documents takes a power of n, from 0 "
@@ -64,7 +67,7 @@ ASSUMED = (
     "recalls all and re-scores its share",
     "each piece of work has a core for itself, as fast as these; costs are time of a core",
     f"a machine has {CORES} cores and {MEMORY / 1e9:.0f} GB; a document takes {BYTES / 1e3} kB of "
-    f"{FILL:.0%} of that",
+    f"{FILL:.0%} of that, what Milvus is reckoned to need and not what was measured here",
     f"pools are dimensioned for {LOAD:.0%} load and {COPIES} copies; queries arrive as a Poisson "
     "process, none equal, no cache, no deadline, nothing fails",
     f"{HOP * 1e3:g} ms for each of two hops of the network",
@@ -293,8 +296,9 @@ def against_theory(*, cores: int = 4, load: float = 0.75, n: int = 200_000) -> d
 def against_real(*, documents: int = 2_000, queries: int = 60, load: float = 0.7) -> dict[str, Any]:
     """A real cascade behind one worker under Poisson arrivals, and its simulation.
 
-    What the simulation is given is when each query came and how long the cascade worked on it; what
-    it must find is when each was answered.
+    What the simulation is given is when each query came and how long the cascade worked on it in
+    this very run; what it must find is when each was answered. So the waiting is checked, and
+    neither the costs of the stages nor how they grow.
     """
     real = synthetic.passages(2_000)
     asked = synthetic.questions(queries) or [text[:60] for text in real[:queries]]
