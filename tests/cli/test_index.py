@@ -1,4 +1,7 @@
+import sys
 from pathlib import Path
+
+import pytest
 
 from stepwell import Corpus
 
@@ -64,3 +67,16 @@ def test_the_embedded_encoder_is_the_default(run, folder: Path, tmp_path: Path) 
     names = [stage["name"] for stage in said.json["trace"]["stages"]]
     assert names == ["hybrid", "bi-encoder", "cross-encoder"]
     assert said.json["hits"][0]["id"] == "logs.txt#0"
+
+
+def test_an_interruption_says_how_to_go_on(
+    run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends it with 130 and a line."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["stepwell.cli.index"], "sync", stopped)
+    said = run("index", folder, "--to", tmp_path / "c", "--encoder", "none")
+    assert (said.code, said.err) == (130, "interrupted; run again to go on\n")

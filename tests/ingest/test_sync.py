@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stepwell import Corpus, Document, InputError
+from stepwell import Corpus, CorpusError, Document, InputError
 from stepwell.ingest import Reading, Synced, read_folder, sync
+from stepwell.ingest.places import keep_place
 from stepwell.ingest.sync import BATCH, SOURCE
 from stepwell.models.protocols import Kind, Vectors
 from tests.corpus.encoders import BagOfWords
@@ -157,3 +158,9 @@ class Asked(BagOfWords):
     def encode(self, texts: Sequence[str], /, *, kind: Kind = "passage") -> Vectors:
         self.texts += texts
         return super().encode(texts, kind=kind)
+
+
+def test_a_place_that_cannot_be_kept_is_a_typed_error(tmp_path: Path) -> None:
+    """A folder that may not be written to is named with what to see to."""
+    with pytest.raises(CorpusError, match="see to"):
+        keep_place(tmp_path / "nowhere", "a", tmp_path)

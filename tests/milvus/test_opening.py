@@ -144,3 +144,18 @@ def test_without_pymilvus_the_pip_line_is_printed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "stepwell[milvus]" in done.stdout
+
+
+def test_an_index_that_is_none_is_refused(make: Make) -> None:
+    """Milvus Lite would take a misspelt one and only log, later, that it is unknown."""
+    with pytest.raises(ConfigurationError, match="'HNWS'"):
+        make(index={"index_type": "HNWS"})
+
+
+def test_what_there_is_not_is_explained(make: Make) -> None:
+    """The methods that a `Corpus` has besides are named with what there is instead."""
+    corpus = make(encoder=None)
+    for name, what in (("snapshot", "state of its moment"), ("verify", "whole and small")):
+        assert not hasattr(corpus, name)
+        with pytest.raises(AttributeError, match=what):
+            getattr(corpus, name)

@@ -9,6 +9,7 @@ is 2 for a call that cannot be honoured and 1 for anything else that fails.
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from typing import Annotated
 
@@ -64,6 +65,9 @@ def _root(
     ] = False,
 ) -> None:
     """Staged recall and rerank for RAG."""
+    # An error is one line: what these log of the same failure are tracebacks and what they sent.
+    for name in ("milvus_lite", "pymilvus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from stepwell.cli.terminal import (
     reported,
     say,
 )
-from stepwell.corpus import Corpus
+from stepwell.corpus.anywhere import opened
 from stepwell.errors import InputError, import_extra
 from stepwell.ingest import Reading, Synced, read_source, sync
 
@@ -39,7 +39,12 @@ def index(
         ),
     ],
     to: Annotated[
-        Path, typer.Option("--to", metavar="PATH", help="The corpus; made if it is not there.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="PATH",
+            help="The corpus, or the URL or .db file of a Milvus; made if it is not there.",
+        ),
     ],
     encoder: Encoder = "embedded",
     analyzer: Annotated[
@@ -70,14 +75,14 @@ def index(
     documents are in the corpus for good.
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # its remarks on damaged files
-    with reported(debug=debug, as_json=as_json):
+    with reported(debug=debug, as_json=as_json, interrupted="run again to go on"):
         far = _on_ray(encoder, ray_address) if ray or ray_address else None
         with progress("read") as read:
             # Absolute: on Ray another process reads it, too.
             where = source.absolute() if far else source
             reading = read_source(where, glob=glob or (), progress=read)
         chosen = far or encoder_named(encoder)
-        with Corpus.open(to, encoder=chosen, analyzer=analyzer) as corpus:
+        with opened(to, encoder=chosen, analyzer=analyzer) as corpus:
             for repair in corpus.repaired:
                 say(f"repaired: {repair}")
             ahead = far.ahead(reading.documents, corpus) if far else nullcontext()
@@ -99,7 +104,7 @@ def _on_ray(encoder: str, address: str | None) -> RayEncoder:
     return made
 
 
-def _conclude(reading: Reading, done: Synced, *, held: int, to: Path, as_json: bool) -> None:
+def _conclude(reading: Reading, done: Synced, *, held: int, to: str, as_json: bool) -> None:
     for skipped in reading.skipped[:_SHOWN]:
         say(f"skipped {skipped}", style="yellow")
     if len(reading.skipped) > _SHOWN:
@@ -113,7 +118,7 @@ def _conclude(reading: Reading, done: Synced, *, held: int, to: Path, as_json: b
     }
     if as_json:
         where = [{"where": each.where, "reason": each.reason} for each in reading.skipped]
-        print_json({"corpus": str(to), "documents": held, **counts, "skipped_files": where})
+        print_json({"corpus": to, "documents": held, **counts, "skipped_files": where})
         return
     shown = ", ".join(f"{n} {name}" for name, n in counts.items() if n or name == "added")
     typer.echo(f"{to}: {shown}; {held} documents in all")

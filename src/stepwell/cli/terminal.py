@@ -65,10 +65,20 @@ def encoder_named(name: str) -> str | None:
 
 
 @contextmanager
-def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
-    """Turn an error of Stepwell into one line and an exit code."""
+def reported(*, debug: bool, as_json: bool = False, interrupted: str = "") -> Iterator[None]:
+    """Turn an error of Stepwell into one line and an exit code.
+
+    Args:
+        debug: Whether it is raised instead.
+        as_json: Whether it is JSON.
+        interrupted: What to do after an interruption, which is said with it.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if interrupted and not as_json:
+            say(f"interrupted; {interrupted}")
+        raise
     except StepwellError as error:
         if debug:
             raise

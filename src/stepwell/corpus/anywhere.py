@@ -13,17 +13,39 @@ from stepwell.models.loading import EncoderSpec
 AnyCorpus: TypeAlias = Corpus | MilvusCorpus
 
 
+def in_milvus(place: str | Path) -> bool:
+    """Whether Milvus holds it; a URL is never a folder, a folder named x.db may be a `Corpus`."""
+    return names_milvus(place) and ("://" in str(place) or not is_corpus(Path(place)))
+
+
+def opened(
+    place: str | Path, *, encoder: EncoderSpec, analyzer: str | None = None, create: bool = True
+) -> AnyCorpus:
+    """Open a corpus, or make it.
+
+    Args:
+        place: A folder; or what ``MilvusCorpus`` takes, with its usual collection.
+        encoder: As in `Corpus.open`.
+        analyzer: As in `Corpus.open`.
+        create: Whether to make a corpus where there is none.
+
+    Raises:
+        CorpusError: It cannot be opened.
+        MissingExtraError: It is in Milvus, and pymilvus is not installed.
+    """
+    kind = MilvusCorpus if in_milvus(place) else Corpus.open
+    return kind(place, encoder=encoder, analyzer=analyzer, create=create)
+
+
 def existing(place: str | Path, *, encoder: EncoderSpec) -> AnyCorpus:
     """Open a corpus that is there.
 
     Args:
-        place: A folder; or what ``MilvusCorpus`` takes, with its usual collection.
+        place: As in `opened`.
         encoder: As in `Corpus.open`.
 
     Raises:
         CorpusError: There is none, or it cannot be opened.
         MissingExtraError: It is in Milvus, and pymilvus is not installed.
     """
-    if names_milvus(place) and not is_corpus(Path(place)):
-        return MilvusCorpus(place, encoder=encoder, create=False)
-    return Corpus.open(place, encoder=encoder, create=False)
+    return opened(place, encoder=encoder, create=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from stepwell.corpus.store import Store
 from stepwell.corpus.upkeep import catch_up
 from stepwell.corpus.verifying import Report, damage, verify
 from stepwell.corpus.writing import LOCK, is_written, locked
-from stepwell.errors import CorpusError
+from stepwell.errors import CorpusError, InputError
 from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder
 
@@ -87,8 +89,22 @@ def is_corpus(path: Path) -> bool:
     return (path / FILE).is_file()
 
 
+def check_outside(place: Path) -> None:
+    """Refuse a place in the folder of a corpus, whose files are its own.
+
+    Raises:
+        InputError: It lies in one.
+    """
+    above = place.absolute().parent.resolve()
+    for folder in (above, *above.parents):
+        if is_corpus(folder):
+            raise InputError(f"{str(place)!r} is inside the corpus {str(folder)!r}; name another")
+
+
 def _make(path: Path, options: Options) -> None:
     where = repr(str(path))
+    if path.parts[:1] in (("http:",), ("https:",)):
+        raise InputError("a URL is no folder; what is in Milvus is opened by MilvusCorpus(uri)")
     if path.exists() and not path.is_dir():
         raise CorpusError(f"{where} is a file, not a corpus; name a folder")
     names = [entry.name for entry in path.iterdir()] if path.exists() else []
@@ -107,6 +123,7 @@ def _make(path: Path, options: Options) -> None:
         raise CorpusError(f"{where} is a folder of other things, not a corpus; {remedy}")
     if not making:
         raise CorpusError(f"there is no corpus at {where}; index documents into it first")
+    check_outside(path)
     encoder = None if options.encoder is None else load_encoder(options.encoder)
     space = (encoder.name, encoder.dimension) if encoder is not None else None
     try:
@@ -180,7 +197,7 @@ def _agreed(store: Store, options: Options) -> Options:
         raise CorpusError(
             f"corpus {where} was made with vectors={recorded['vectors']!r}, not "
             f"{options.vectors!r}; open it without vectors=, or change it: stepwell corpus rebuild "
-            f"PATH --vectors {options.vectors}"
+            f"{shlex.quote(str(store.path))} --vectors {options.vectors}"
         )
     known = replace(options, analyzer=recorded["analyzer"])
     space = store.state().space
@@ -223,7 +240,9 @@ def _caught_up(store: Store, options: Options) -> list[str]:
         if not usable:
             raise
         _check_readable(store)
-        log.warning("corpus %s: its upkeep is put off: %s", store.path, error)
+        # A folder that may not be written to is often meant so, and searched all the same.
+        level = logging.WARNING if os.access(store.path, os.W_OK) else logging.INFO
+        log.log(level, "corpus %s: its upkeep is put off: %s", store.path, error)
     except CorpusError:
         if not usable or not is_written(store.path):
             raise

@@ -9,6 +9,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from stepwell.corpus.refusals import disk
+
 FILE = "sources.json"
 
 
@@ -28,10 +30,15 @@ def places(corpus: Path) -> dict[str, str]:
 
 
 def keep_place(corpus: Path, source: str, place: Path) -> None:
-    """Remember where a source was read from; the file appears whole or not at all."""
+    """Remember where a source was read from; the file appears whole or not at all.
+
+    Raises:
+        CorpusError: The disk is full, or may not be written to.
+    """
     known = places(corpus)
     if known.get(source) == str(place):
         return
     made = corpus / f"{FILE}.{token_hex(4)}"
-    made.write_text(json.dumps({**known, source: str(place)}, indent=2), "utf-8")
-    os.replace(made, corpus / FILE)
+    with disk(corpus):
+        made.write_text(json.dumps({**known, source: str(place)}, indent=2), "utf-8")
+        os.replace(made, corpus / FILE)

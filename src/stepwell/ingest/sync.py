@@ -15,7 +15,7 @@ from stepwell.ingest.places import keep_place, places
 from stepwell.ingest.reading import Reading
 
 if TYPE_CHECKING:
-    from stepwell.corpus import Corpus
+    from stepwell.corpus.anywhere import AnyCorpus
 
 SOURCE = "_source"
 """The metadata key that says which source a document came from, without the path to it."""
@@ -35,7 +35,7 @@ class Synced:
 
 
 def sync(
-    corpus: Corpus, reading: Reading, *, progress: Callable[[int], None] | None = None
+    corpus: AnyCorpus, reading: Reading, *, progress: Callable[[int], None] | None = None
 ) -> Synced:
     """Add what is new, replace what has changed and delete what has vanished from a source.
 
@@ -43,7 +43,7 @@ def sync(
     where the first was.
 
     Args:
-        corpus: Open for writing.
+        corpus: Open for writing; a `Corpus` or a `MilvusCorpus`.
         reading: What the source holds now.
         progress: Called with the number of the source's documents that are in the corpus, durably
             and in every index.
@@ -51,9 +51,10 @@ def sync(
     Raises:
         InputError: The corpus holds a document of the same id from elsewhere.
     """
-    if reading.place is not None:
-        keep_place(corpus.path, reading.source, reading.place)
-    known_places = places(corpus.path)
+    folder = getattr(corpus, "path", None)  # in Milvus there is none to keep places in
+    if folder is not None and reading.place is not None:
+        keep_place(folder, reading.source, reading.place)
+    known_places = places(folder) if folder is not None else {}
     added = changed = done = 0
     seen: set[str] = set()
     for batch in _batches(reading):
@@ -104,7 +105,7 @@ def _check_owner(
         # A folder that was moved: its documents are taken over.
 
 
-def _remove_vanished(corpus: Corpus, reading: Reading, seen: set[str]) -> int:
+def _remove_vanished(corpus: AnyCorpus, reading: Reading, seen: set[str]) -> int:
     gone = [id for id in corpus.match({SOURCE: reading.source}) if id not in seen]
     vanished = [
         document.id

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +29,14 @@ from stepwell.models.protocols import Encoder, Vectors
 
 FilterSpec = Mapping[str, Any] | Filter | None
 Consistency = Literal["strong", "session", "bounded", "eventually"]
+
+_KEPT = "MilvusCorpus has no {}(): Milvus keeps its files whole and small itself"
+_LACKING = {
+    "snapshot": "MilvusCorpus has no snapshot(): each call sees the state of its moment; "
+    "consistency='strong' sees what any process wrote until then",
+    "reencode": "MilvusCorpus has no reencode(): index the documents into a new collection",
+    **{name: _KEPT.format(name) for name in ("verify", "rebuild", "compact")},
+}
 
 
 class MilvusCorpus:
@@ -55,7 +63,8 @@ class MilvusCorpus:
         shards: Over how many nodes the writes of a new collection are spread.
 
     Raises:
-        ConfigurationError: The URI, the encoder, the analyzer or the consistency is unknown.
+        ConfigurationError: The URI, the encoder, the analyzer or the consistency is unknown, or
+            the type of the index to Milvus Lite.
         CorpusError: Milvus cannot be reached or refuses, or the collection is not a corpus, or one
             of another encoder or analyzer.
         MissingExtraError: pymilvus is not installed.
@@ -100,6 +109,11 @@ class MilvusCorpus:
 
     def __repr__(self) -> str:
         return f"MilvusCorpus({self._address.uri!r}, collection={self._link.collection!r})"
+
+    if not TYPE_CHECKING:  # to which a missing attribute stays one
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(_LACKING.get(name, f"MilvusCorpus has no attribute {name!r}"))
 
     def __reduce__(self) -> tuple[object, ...]:
         # A copy is the same collection, opened again; the token does not travel.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from stepwell.corpus.analyzers import analyzer
 from stepwell.corpus.milvus.link import Address, Link
 from stepwell.corpus.milvus.schema import Facts, load, make, recorded
-from stepwell.errors import ConfigurationError, CorpusError
+from stepwell.errors import ConfigurationError, CorpusError, import_extra
 from stepwell.models.loading import EMBEDDED, EncoderSpec, load_encoder
 from stepwell.models.protocols import Encoder
 
 LEVELS = ("strong", "session", "bounded", "eventually")
 _GRAPH = {"index_type": "HNSW", "params": {"M": 32, "efConstruction": 200}}
 _EXACT = {"index_type": "FLAT"}
+# What Milvus Lite has for vectors; by its name others are for a later version.
+_EXACTLY = ("FLAT", "BRUTE_FORCE", "AUTOINDEX")
+_BY_FAISS = ("HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8")
 # How wide a graph looks, over how many are wanted: as wide finds .82 of the nearest 1,000.
 _WIDER, _LEAST, _WIDEST = 2, 200, 32_768
 
@@ -75,6 +79,8 @@ def opened(address: Address, asked: Asked) -> tuple[Link, Facts, Encoder | None,
         The link, what the collection records, the encoder, and whether Milvus Lite answers.
     """
     asked.check()
+    if address.is_file and not asked.create and not Path(address.uri).exists():
+        raise CorpusError(f"there is no corpus at {address.uri!r}; index documents into it first")
     link = Link.open(address, asked.collection, timeout=asked.timeout)
     try:
         lite = link.lite
@@ -105,7 +111,21 @@ def _made(link: Link, asked: Asked, *, lite: bool) -> None:
         encoder.dimension if encoder is not None else 0,
     )
     index = asked.index or (_EXACT if lite else _GRAPH)
+    if lite:
+        _check_index(index, here=link.address.is_file)
     make(link, facts, index=index, shards=asked.shards, consistency=asked.level, lite=lite)
+
+
+def _check_index(index: Mapping[str, Any], *, here: bool) -> None:
+    """Refuse what Milvus Lite takes now and only logs as unknown later."""
+    known, given = (*_EXACTLY, *_BY_FAISS), str(index.get("index_type", "")).upper()
+    if given not in known:
+        raise ConfigurationError(
+            f"the index_type of index= must be one of {', '.join(known)} in Milvus Lite, not "
+            f"{given!r}"
+        )
+    if here and given in _BY_FAISS:
+        import_extra("faiss", extra="faiss")
 
 
 def _agreed(link: Link, facts: Facts, asked: Asked) -> Encoder | None:
