@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,14 @@ def test_export_and_import_make_the_same_corpus(run, folder: Path, tmp_path: Pat
         (["rebuild", "{tmp}/nothing"], 1, "there is no corpus at"),
         (["compact", "{docs}"], 1, "is a folder of other things"),
         (["export", "{tmp}/nothing", "--to", "{tmp}/f"], 1, "there is no corpus at"),
-        (["export", "{corpus}", "--to", "{tmp}/no/f"], 2, "there is no folder"),
+        (["export", "{corpus}", "--to", "{tmp}"], 2, "is no exported corpus; name a new file"),
+        (["export", "{corpus}", "--to", "{docs}/logs.txt"], 2, "name a new file"),
+        (["export", "{corpus}", "--to", "{corpus}/record.sqlite"], 2, "is inside the corpus"),
+        (["export", "{corpus}", "--to", "-"], 2, "no stream"),
         (["import", "{tmp}/nothing", "--to", "{tmp}/c"], 2, "cannot be read"),
-        (["import", "{docs}/logs.txt", "--to", "{tmp}/c"], 2, "is no exported corpus"),
+        (["import", "{docs}/logs.txt", "--to", "{tmp}/c"], 2, "stepwell index FILE"),
+        (["import", "{docs}/logs.txt", "--to", "{tmp}/c.db"], 2, "names a corpus in Milvus"),
+        (["rebuild", "{corpus}", "--vectors", "auto:999"], 2, "use 'auto:1000' or more"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
@@ -116,3 +122,35 @@ def test_a_place_that_is_taken_is_named(run, corpus: Path, tmp_path: Path) -> No
     assert (said.code, said.out) == (1, "")
     assert "name a new folder" in said.err
     assert run("corpus", "verify", corpus).code == 0
+
+
+def test_an_import_takes_no_vectors_when_none_are_asked_for(run, tmp_path: Path) -> None:
+    """`--encoder none` leaves out those of the file."""
+    place, file = tmp_path / "c", tmp_path / "c.jsonl"
+    with Corpus.open(place, encoder=BagOfWords()) as corpus:
+        corpus.add([Document("a", "x")])
+    assert run("corpus", "export", place, "--to", file).code == 0
+    again = tmp_path / "again"
+    assert run("corpus", "import", file, "--to", again, "--encoder", "none").code == 0
+    assert "1 documents, 0 with a vector\n" in run("corpus", "verify", again).out
+
+
+def test_a_rebuild_says_what_approximate_search_lacks(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without faiss vectors above the size stay searched exactly, and the extra is named."""
+    place = tmp_path / "c"
+    with Corpus.open(place, encoder=BagOfWords()) as corpus:
+        corpus.add(Document(str(n), f"word {n}") for n in range(1001))
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    said = run("corpus", "rebuild", place, "--vectors", "auto:1000")
+    assert said.out.endswith("vectors are searched exactly\n")
+    assert "pip install 'stepwell[faiss]'" in said.err
+
+
+def test_compact_says_what_a_reader_keeps(run, corpus: Path) -> None:
+    """The log of the record is there until who reads has closed the corpus, and named so."""
+    with Corpus.open(corpus, encoder=None) as reader, reader.snapshot():
+        said = run("corpus", "compact", corpus)
+    assert "when who has the corpus open closes it" in said.err
+    assert run("corpus", "compact", corpus).err == ""

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from stepwell import Corpus, CorpusError, Document
+from stepwell.corpus import export
+from stepwell.ingest import read_source, sync
 from tests.corpus.encoders import BagOfWords
 from tests.corpus.killing import ROOT
 
@@ -146,3 +148,19 @@ def test_a_read_only_disk_is_read(small: Path) -> None:
     assert os.listdir(small) == ["c"]
     assert _mount("-o", "remount,rw", small)
     _usable(path, ids, encoded=True)
+
+
+def test_a_read_only_disk_takes_no_export_and_no_index(
+    small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both end in a typed error; to read it warns of nothing, though its upkeep must wait."""
+    (tmp_path / "a.txt").write_text("x")
+    reading = read_source(tmp_path / "a.txt")
+    with Corpus.open(small / "c", encoder=None) as corpus:
+        corpus.add([Document("a", "x")])
+    assert _mount("-o", "remount,ro", small)
+    with Corpus.open(small / "c", encoder=None) as corpus:
+        for refused in (lambda: export(corpus, small / "e"), lambda: sync(corpus, reading)):
+            with pytest.raises(CorpusError, match="see to"):
+                refused()
+    assert not caplog.records

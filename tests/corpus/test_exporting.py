@@ -138,14 +138,20 @@ def test_a_file_that_is_not_whole_is_refused(
 
 
 def test_what_is_there_already_is_not_touched(path: Path, tmp_path: Path) -> None:
-    """A corpus is imported to a new place only; an export to a folder that there is."""
+    """A corpus is imported to a new place only, an export replaces one, in no corpus."""
     file = _exported(path)
     with pytest.raises(CorpusError, match="name a new folder"):
         import_corpus(file, path)
     with Corpus.open(path, encoder=None) as corpus:
         assert list(corpus) == ODD
-        with pytest.raises(InputError, match="no folder"):
-            export(corpus, tmp_path / "no" / "file")
+        assert export(corpus, tmp_path / "new" / "file") == export(corpus, file) == len(ODD)
+        for other in (path, tmp_path, path / "record.sqlite", path / "lexical-1" / "new"):
+            with pytest.raises(InputError, match="name a"):
+                export(corpus, other)
+        with pytest.raises(InputError, match="inside the corpus"):
+            import_corpus(file, path / "c")
+        assert list(corpus) == ODD
+        assert corpus.verify().ok
     with pytest.raises(InputError, match="cannot be read"):
         import_corpus(tmp_path / "nothing", tmp_path / "again")
 

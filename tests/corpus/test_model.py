@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from stepwell import Corpus, Document, InputError
-from stepwell.corpus import export, import_corpus
+from stepwell.corpus import export, import_corpus, kinds
 from tests.corpus.encoders import BagOfWords
 
 RUNS = int(os.environ.get("STEPWELL_MODEL_RUNS", "6"))
@@ -227,7 +227,9 @@ class ModelWithNeighbours(Model):
 
 
 @pytest.mark.parametrize("model", [Model, ModelWithChroma, ModelWithNeighbours])
-def test_a_corpus_is_a_dictionary_that_can_be_searched(model: type[Model]) -> None:
+def test_a_corpus_is_a_dictionary_that_can_be_searched(
+    model: type[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever is done in whatever order, it holds and finds what a dictionary would.
 
     STEPWELL_MODEL_RUNS and STEPWELL_MODEL_STEPS set how many runs of how many steps.
@@ -236,6 +238,7 @@ def test_a_corpus_is_a_dictionary_that_can_be_searched(model: type[Model]) -> No
         pytest.importorskip("chromadb", reason="the extra chroma is not installed")
     if model is ModelWithNeighbours:
         pytest.importorskip("faiss", reason="the extra faiss is not installed")
+        monkeypatch.setattr(kinds, "LEAST", 1)  # with the few documents of a run
     run_state_machine_as_test(
         model,
         settings=settings(

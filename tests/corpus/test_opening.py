@@ -13,7 +13,14 @@ from typing import Any
 import filelock
 import pytest
 
-from stepwell import ConfigurationError, Corpus, CorpusError, Document
+from stepwell import (
+    ConfigurationError,
+    Corpus,
+    CorpusError,
+    Document,
+    InputError,
+    MissingExtraError,
+)
 from tests.corpus.encoders import BagOfWords
 from tests.corpus.killing import ROOT
 
@@ -81,7 +88,8 @@ def test_a_corpus_that_lost_its_record_is_not_made_anew(tmp_path: Path, encoder:
 
 def test_an_empty_folder_becomes_a_corpus(tmp_path: Path) -> None:
     """An empty folder, and parents that do not exist yet, are fine."""
-    for path in (tmp_path, tmp_path / "x" / "y"):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "x" / "y"):
         with Corpus.open(path, encoder=None) as corpus:
             assert len(corpus) == 0
 
@@ -242,3 +250,37 @@ def test_two_threads_make_one_corpus(tmp_path: Path) -> None:
     assert [len(corpus) for corpus in made] == [4] * 4
     for corpus in made:
         corpus.close()
+
+
+def test_a_corpus_lies_in_no_other(tmp_path: Path) -> None:
+    """A folder in a corpus is refused, and the corpus stays as it is."""
+    path = _made(tmp_path / "c")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(InputError, match="inside the corpus"):
+        Corpus.open(path / "x" / "y", encoder=None)
+    assert sorted(path.rglob("*")) == before
+
+
+def test_nothing_is_made_without_the_package_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where chromadb is not installed a corpus that wants it is not begun."""
+    monkeypatch.setitem(sys.modules, "chromadb", None)
+    with pytest.raises(MissingExtraError, match=r"stepwell\[chroma\]"):
+        Corpus.open(tmp_path / "c", encoder=None, vectors="chroma")
+    assert not (tmp_path / "c").exists()
+
+
+def test_too_small_a_size_for_approximate_search_is_refused(tmp_path: Path) -> None:
+    """Below 1,000 vectors nothing would be saved; the least is named, and does."""
+    for vectors in ("auto:0", "auto:999"):
+        with pytest.raises(ConfigurationError, match="'auto:1000' or more"):
+            Corpus.open(tmp_path / "c", encoder=None, vectors=vectors)
+    Corpus.open(tmp_path / "c", encoder=None, vectors="auto:1000").close()
+
+
+def test_another_kind_of_vectors_names_the_command_with_its_path(tmp_path: Path) -> None:
+    """What changes it can be pasted."""
+    _made(tmp_path / "a b")
+    with pytest.raises(CorpusError, match=r"stepwell corpus rebuild '.*a b' --vectors auto:2000"):
+        Corpus.open(tmp_path / "a b", encoder=None, vectors="auto:2000")

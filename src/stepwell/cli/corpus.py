@@ -20,9 +20,14 @@ from stepwell.cli.terminal import (
     say,
 )
 from stepwell.corpus import Corpus, Report, examined, export, import_corpus
+from stepwell.corpus.anywhere import in_milvus
 from stepwell.corpus.exporting import Exported
+from stepwell.corpus.kinds import check_kind, lacks_faiss
+from stepwell.corpus.milvus.link import address_of
+from stepwell.corpus.record import FILE
+from stepwell.errors import InputError
 
-Place = Annotated[Path, typer.Argument(metavar="PATH", help="The corpus.")]
+Place = Annotated[str, typer.Argument(metavar="PATH", help="The corpus.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines.")]
 
 corpus_app = typer.Typer(
@@ -41,7 +46,7 @@ def verify(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
     """
     with reported(debug=debug, as_json=as_json):
         with progress("read") as read:
-            report = examined(path, read)
+            report = examined(_folder(path), read)
         _show(report, path, as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)
@@ -52,22 +57,31 @@ def rebuild(
     path: Place,
     vectors: Annotated[
         str | None,
-        typer.Option(help="How vectors are searched from now on: auto, exact, chroma or a URL."),
+        typer.Option(
+            help="How vectors are searched from now on: auto, auto:N (approximately above N), "
+            "exact, chroma, or the URL of a Chroma server."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make the indexes anew from the record; searches go on meanwhile."""
     with reported(debug=debug, as_json=as_json):
+        if vectors is not None:
+            check_kind(vectors)
         with _opened(path) as corpus:
             repaired = list(corpus.repaired)
             with progress("indexed") as indexed:
                 corpus.rebuild(vectors=vectors, progress=lambda n: indexed(n, len(corpus)))
-            documents = len(corpus)
+            documents, searches = len(corpus), corpus.searches
         if as_json:
-            print_json({"corpus": str(path), "documents": documents, "repaired": repaired})
+            print_json({"corpus": path, "documents": documents, "repaired": repaired})
             return
         typer.echo(f"{path}: the indexes were made anew from {documents} documents")
+        if searches is not None:
+            typer.echo(f"vectors are searched {searches}")
+            if vectors is not None and lacks_faiss(vectors, searches):
+                say("approximate search needs: pip install 'stepwell[faiss]'", style="yellow")
 
 
 @corpus_app.command()
@@ -75,33 +89,40 @@ def compact(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
     """Rewrite every file without what was replaced or deleted; searches go on meanwhile."""
     with reported(debug=debug, as_json=as_json):
         with _opened(path) as corpus:
-            before = _size(path)
+            before = _size(Path(path))
             with progress("indexed") as indexed:
                 corpus.compact(progress=lambda n: indexed(n, len(corpus)))
             documents = len(corpus)
-        after = _size(path)
+        after = _size(Path(path))
         if as_json:
             sizes = {"bytes_before": before, "bytes_after": after}
-            print_json({"corpus": str(path), "documents": documents, **sizes})
+            print_json({"corpus": path, "documents": documents, **sizes})
             return
         typer.echo(f"{path}: {documents} documents, {_mb(before)} before, {_mb(after)} now")
+        # The last who closes the record deletes its log.
+        if (log := Path(path) / f"{FILE}-wal").exists():
+            say(f"{_mb(log.stat().st_size)} of it go when who has the corpus open closes it")
 
 
 @corpus_app.command(name="export")
 def export_file(
     path: Place,
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="JSON lines; replaced.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="JSON lines; an export is replaced.")
+    ],
     vectors: Annotated[bool, typer.Option(help="Whether the vectors go with the texts.")] = True,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write a corpus to one file, from one state of it, whoever writes meanwhile."""
     with reported(debug=debug, as_json=as_json):
+        if str(to) == "-":
+            raise InputError("an export is a whole file and no stream; name one, such as c.jsonl")
         with _opened(path, read_only=True) as corpus, progress("exported") as exported:
             total = len(corpus)
             count = export(corpus, to, vectors=vectors, progress=lambda n: exported(n, total))
         if as_json:
-            print_json({"corpus": str(path), "documents": count, "file": str(to)})
+            print_json({"corpus": path, "documents": count, "file": str(to)})
             return
         typer.echo(f"{to}: {count} documents of {path}")
 
@@ -109,42 +130,63 @@ def export_file(
 @corpus_app.command(name="import")
 def import_file(
     file: File,
-    to: Annotated[Path, typer.Option("--to", metavar="PATH", help="The corpus to make.")],
+    to: Annotated[str, typer.Option("--to", metavar="PATH", help="The corpus to make.")],
     encoder: Annotated[
         str | None,
-        typer.Option(help="Makes vectors anew, as in index; by default those of the file."),
+        typer.Option(
+            help="Makes vectors anew, as in index, or none for no vectors; by default those of "
+            "the file."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a corpus from an exported file, whole or not at all."""
     with reported(debug=debug, as_json=as_json):
+        place = _folder(to)
         total = Exported(file).documents
         with progress("imported") as imported:
             count = import_corpus(
                 file,
-                to,
+                place,
                 encoder=None if encoder is None else encoder_named(encoder),
+                without_vectors=encoder == "none",
                 progress=lambda n: imported(n, total),
             )
         if as_json:
-            print_json({"corpus": str(to), "documents": count, "file": str(file)})
+            print_json({"corpus": to, "documents": count, "file": str(file)})
             return
         typer.echo(f"{to}: {count} documents from {file}")
 
 
+def _folder(path: str) -> Path:
+    """The folder of a corpus.
+
+    Raises:
+        InputError: It is in Milvus.
+    """
+    if in_milvus(path):
+        where = address_of(path, token=None, database="").uri
+        raise InputError(
+            f"{where!r} names a corpus in Milvus, which keeps it whole and small itself; these "
+            "commands are for the folder of a corpus"
+        )
+    return Path(path)
+
+
 @contextmanager
-def _opened(path: Path, *, read_only: bool = False) -> Iterator[Corpus]:
+def _opened(path: str, *, read_only: bool = False) -> Iterator[Corpus]:
     # Nothing is encoded here, so no encoder is asked for, whichever it is.
-    with Corpus.open(path, encoder=None, create=False, read_only=read_only) as corpus:
+    place = _folder(path)
+    with Corpus.open(place, encoder=None, create=False, read_only=read_only) as corpus:
         for repair in corpus.repaired:
             say(f"repaired: {repair}")
         yield corpus
 
 
-def _show(report: Report, path: Path, *, as_json: bool) -> None:
+def _show(report: Report, path: str, *, as_json: bool) -> None:
     if as_json:
-        found: dict[str, Any] = {"corpus": str(path), "ok": report.ok}
+        found: dict[str, Any] = {"corpus": path, "ok": report.ok}
         counts = {"documents": report.documents, "vectors": report.vectors}
         searches = None if report.searches is None else asdict(report.searches)
         print_json({**found, **counts, "searches": searches, "problems": list(report.problems)})

@@ -16,6 +16,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 from stepwell.corpus.answers import Answers
 from stepwell.corpus.fetching import documents_by_row
 from stepwell.corpus.matching import every_row
+from stepwell.corpus.opening import check_outside
 from stepwell.corpus.refusals import disk
 from stepwell.corpus.snapshot import Snapshot
 from stepwell.documents import Document
@@ -41,11 +43,11 @@ def export(
 ) -> int:
     """Write a corpus to a file, from one state of it, whoever writes meanwhile.
 
-    The file appears whole or not at all, and replaces one of its name.
+    The file appears whole or not at all, and replaces an export of its name.
 
     Args:
         corpus: What to write.
-        file: Where to.
+        file: Where to; folders above it are made.
         vectors: Whether the vectors go with the texts.
         progress: Called with the number of documents written so far.
 
@@ -54,12 +56,13 @@ def export(
 
     Raises:
         CorpusError: The disk is full, or may not be written to.
-        InputError: There is no folder to write the file to.
+        InputError: Something else has that name, or it lies in a corpus.
     """
     file = Path(file)
-    if not file.parent.is_dir():
-        raise InputError(f"there is no folder {str(file.parent)!r} to export to; make it first")
+    _check_place(file)
     part = file.with_name(file.name + ".part")
+    with disk(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
     done = 0
     snapshot = corpus.pinned()
     try:
@@ -72,11 +75,25 @@ def export(
                     progress(done)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(part, file)
+        with disk(file.parent):
+            os.replace(part, file)
     finally:
         snapshot.close()
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing may be written it was not made
+            part.unlink(missing_ok=True)
     return done
+
+
+def _check_place(file: Path) -> None:
+    check_outside(file)
+    if not os.path.lexists(file) or (file.is_file() and not file.stat().st_size):
+        return
+    try:
+        Exported(file)
+    except InputError as error:
+        raise InputError(
+            f"there is something at {str(file)!r} that is no exported corpus; name a new file"
+        ) from error
 
 
 def _head(corpus: Answers, snapshot: Snapshot, *, vectors: bool) -> dict[str, Any]:
@@ -134,7 +151,7 @@ class Exported:
             with file.open(encoding="utf-8") as lines:
                 head = json.loads(lines.readline())
             if head["stepwell"] != "corpus":
-                raise ValueError("its first line says so")
+                raise ValueError(head["stepwell"])
             _check_version(file, head["format"])
             encoder = head["encoder"]
             self.documents = int(head["documents"])
@@ -146,8 +163,9 @@ class Exported:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{str(file)!r} is no exported corpus ({type(error).__name__}: {error}); make one "
-                "with: stepwell corpus export PATH --to FILE"
+                f"{str(file)!r} is no exported corpus; make one with: stepwell corpus export PATH "
+                "--to FILE (other JSON lines of documents are read by: stepwell index FILE --to "
+                "PATH)"
             ) from error
 
     def __iter__(self) -> Iterator[tuple[Document, np.ndarray[Any, Any] | None]]:
@@ -164,8 +182,8 @@ class Exported:
                     yield self._read(json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise InputError(
-                        f"line {count + 1} of {str(self.file)!r} is no document "
-                        f"({type(error).__name__}); nothing was imported: export it again"
+                        f"line {count + 1} of {str(self.file)!r} is no document as an export has "
+                        "it; nothing was imported: export it again"
                     ) from error
         if count != self.documents:
             raise InputError(

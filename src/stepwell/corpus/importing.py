@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.corpus import Corpus
 from stepwell.corpus.exporting import Exported, Progress
+from stepwell.corpus.opening import check_outside
 from stepwell.corpus.placing import Fresh, Placer, Text
 from stepwell.corpus.record import keep
 from stepwell.corpus.refusals import disk
@@ -28,6 +29,7 @@ def import_corpus(
     to: str | Path,
     *,
     encoder: EncoderSpec = None,
+    without_vectors: bool = False,
     vectors: str | None = None,
     progress: Progress | None = None,
 ) -> int:
@@ -38,8 +40,9 @@ def import_corpus(
 
     Args:
         file: The file.
-        to: Where the corpus shall be; there must be nothing.
+        to: Where the corpus shall be; there must be nothing. Folders above it are made.
         encoder: Makes vectors anew; None takes those of the file, where it has any.
+        without_vectors: Whether those of the file are left out.
         vectors: How they are searched, as in `Corpus.open`.
         progress: Called with the number of documents imported so far.
 
@@ -47,10 +50,13 @@ def import_corpus(
         How many documents were imported.
 
     Raises:
-        InputError: The file is no whole export of this version.
+        InputError: The file is no whole export of this version, or the place lies in a corpus.
         CorpusError: There is something in that place, or the disk is full.
     """
     exported, to = Exported(Path(file)), Path(to)
+    if without_vectors:
+        exported.encoder = None
+    check_outside(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CorpusError(f"there is something at {str(to)!r} already; name a new folder")
     beside = to.with_name(to.name + ".part")

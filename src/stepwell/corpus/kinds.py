@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from stepwell.errors import ConfigurationError
+from stepwell.errors import ConfigurationError, MissingExtraError
 
 AUTO = "auto"
 # Vectors up to which a search that looks at all of them is fast enough; docs/decisions/0006.
 CROSSOVER = 50_000
+# As many are looked at whatever is asked: below, an index of neighbours would save nothing.
+LEAST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Searches:
 
     Attributes:
         how: "exact", "approximate" or "chroma".
-        vectors: How many the vector file holds.
+        vectors: How many the vector file holds, with those of deleted documents that compaction
+            has not dropped yet.
         indexed: How many of them an index of neighbours names; the others are searched exactly.
         recall: Of the exact first 1,000, how many were found for stored vectors when that index
             was made; None where there is none.
@@ -42,9 +46,19 @@ def check_kind(vectors: str) -> str:
     """The way to search vectors, if it is one.
 
     Raises:
-        ConfigurationError: It is neither "auto", "exact", "chroma" nor a URL.
+        ConfigurationError: It is neither "auto", "exact", "chroma" nor a URL, or the N of "auto:N"
+            is too small.
+        MissingExtraError: It is Chroma, and chromadb is not installed.
     """
-    if vectors == "exact" or by_chroma(vectors) or crossover(vectors) is not None:
+    if by_chroma(vectors) and find_spec("chromadb") is None:
+        raise MissingExtraError(module="chromadb", extra="chroma")
+    above = crossover(vectors)
+    if above is not None and above < LEAST:
+        raise ConfigurationError(
+            f"vectors={vectors!r} is too small: below {LEAST} vectors an approximate search saves "
+            f"nothing; use 'auto:{LEAST}' or more"
+        )
+    if vectors == "exact" or by_chroma(vectors) or above is not None:
         return vectors
     raise ConfigurationError(
         f"vectors must be 'auto' ('auto:N' to search approximately above N vectors), 'exact', "
@@ -55,6 +69,13 @@ def check_kind(vectors: str) -> str:
 def by_chroma(vectors: str) -> bool:
     """Whether Chroma holds a copy."""
     return vectors == "chroma" or vectors.startswith(("http://", "https://"))
+
+
+def lacks_faiss(vectors: str, searches: Searches) -> bool:
+    """Whether search is exact, where it should be approximate, for want of the extra faiss."""
+    above = crossover(vectors)
+    wanted = above is not None and searches.vectors > above
+    return wanted and searches.how == "exact" and find_spec("faiss") is None
 
 
 def crossover(vectors: str) -> int | None:
