@@ -173,8 +173,7 @@ def _proposed(index: Any, wide: int) -> Near:
 def of_the_corpus(matrix: np.ndarray) -> Widths:
     """As `vectors="auto"` makes it."""
     index = Neighbours.learnt(matrix)
-    index.extend(matrix)
-    recall = index.calibrate(matrix)
+    recall = index.extend(matrix, trained=len(matrix))
     with tempfile.TemporaryDirectory() as folder:
         index.save(Path(folder), "index")
         size = (Path(folder) / "index").stat().st_size / 1e6

@@ -270,7 +270,7 @@ def test_killed_while_it_is_made(path: Path, moment: str) -> None:
         "from stepwell.corpus import neighbours\n"
         "from tests.corpus.test_neighbours import Clustered, _documents\n"
         "moment, replace = sys.argv[2], os.replace\n"
-        "def die(*_):\n"
+        "def die(*_, **__):\n"
         "    if moment == 'after': replace(*_)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "if moment == 'learning': neighbours.Neighbours.extend = die\n"

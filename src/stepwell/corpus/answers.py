@@ -61,7 +61,7 @@ class Answers:
     def searches(self) -> Searches | None:
         """How the vectors are searched now; None for a corpus without vectors."""
         with self._snapshot() as snapshot:
-            return searches_of(self._store, snapshot.state)
+            return searches_of(self._store, snapshot)
 
     def verify(self, *, progress: Callable[[int, int], object] | None = None) -> Report:
         """Compare the record with every index, reading all of them; nobody waits for it.

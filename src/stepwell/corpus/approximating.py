@@ -12,7 +12,7 @@ from contextlib import suppress
 from secrets import token_hex
 
 from stepwell.corpus.kinds import crossover
-from stepwell.corpus.neighbours import Indexed, Neighbours, installed, outgrown
+from stepwell.corpus.neighbours import PROMISED, RETRAIN, Indexed, Neighbours, installed, outgrown
 from stepwell.corpus.store import Store
 from stepwell.errors import CorpusError
 
@@ -33,8 +33,18 @@ def overdue(store: Store) -> bool:
     slots = store.slots(state.space) if state.space else 0
     if not wanted(state.vectors, slots):
         return False
-    indexed = Indexed.parse(state.neighbours)
-    return indexed is None or slots - indexed.slots > beside(state.vectors)
+    tried = Indexed.tried(state.neighbours)
+    if state.neighbours and state.neighbours == store.spoilt:
+        return True
+    if tried is None or not tried.file:
+        return tried is None or outgrown(tried, slots)
+    return is_missing(store) or slots - tried.slots > beside(state.vectors)
+
+
+def is_missing(store: Store) -> bool:
+    """Whether the record names an index whose file is gone."""
+    indexed = Indexed.parse(store.state().neighbours)
+    return indexed is not None and not (store.path / indexed.file).exists()
 
 
 def beside(kind: str) -> int:
@@ -44,6 +54,8 @@ def beside(kind: str) -> int:
 
 def made(store: Store, space: int, kind: str, *, before: Indexed | None = None) -> Indexed | None:
     """An index of a space's vectors, in a file that nobody uses yet; None where none is wanted.
+
+    One that finds less than is promised is not kept: it has no file.
 
     Args:
         store: The corpus.
@@ -57,18 +69,27 @@ def made(store: Store, space: int, kind: str, *, before: Indexed | None = None) 
     matrix = store.file(space).view(slots)
     trained, recall, index = slots, 0.0, None
     if before is not None and before.space == space and not outgrown(before, slots):
-        with suppress(CorpusError):  # damaged: then it is made anew
+        with suppress(CorpusError, OSError):  # damaged: then it is made anew
             index = Neighbours.open(store.path, before, to_extend=True)
-            trained, recall = before.trained, before.recall
-    if index is None:
-        index = Neighbours.learnt(matrix)
-        index.extend(matrix)
-        recall = index.calibrate(matrix)
-    index.extend(matrix)
-    file = f"neighbours-{space}-{token_hex(6)}"
-    crc = index.save(store.path, file)
-    log.info("corpus %s: %d vectors are in a new index of neighbours", store.path, slots)
-    return Indexed(file, space, slots, trained, index.probes, recall, crc)
+            trained = before.trained
+            recall = index.extend(matrix, trained=trained)
+    if index is None or recall < PROMISED:
+        trained, index = slots, Neighbours.learnt(matrix)
+        recall = index.extend(matrix, trained=trained)
+    file, crc = "", 0
+    if recall >= PROMISED:
+        file = f"neighbours-{space}-{token_hex(6)}"
+        crc = index.save(store.path, file)
+        log.info("corpus %s: %d vectors are in a new index of neighbours", store.path, slots)
+    else:
+        log.warning(
+            "corpus %s: vectors are searched exactly, an index of neighbours finds only %.3f of "
+            "what is near; that is tried again when there are %d times as many",
+            store.path,
+            recall,
+            RETRAIN,
+        )
+    return Indexed(file, space, slots, trained, index.probes, index.wider, recall, crc)
 
 
 def drop_leftovers(store: Store) -> None:

@@ -52,7 +52,7 @@ class Compaction:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
-                    target=_compact, args=(self._path,), name="stepwell-compacts"
+                    target=_compact, args=(self._path, store.spoilt), name="stepwell-compacts"
                 )
                 self._thread.start()
 
@@ -63,11 +63,12 @@ class Compaction:
             thread.join()
 
 
-def _compact(path: Path) -> None:
+def _compact(path: Path, spoilt: str) -> None:
     try:
         # Of several processes one does it.
         with filelock.FileLock(path / COMPACT_LOCK, timeout=0, is_singleton=False):
             store = Store(path)
+            store.spoilt = spoilt
             try:
                 terms, vectors, record = _overdue(store)
                 if terms:
@@ -134,25 +135,29 @@ def _renew_vectors(store: Store) -> None:
         if store.state().space != old or there is None:  # it was encoded again meanwhile
             return
         copy_vectors(store, old, new)
+        if indexed is not None and not (store.path / indexed.file).exists():
+            indexed = None  # somebody cleaned up: it is made again
         switch(store, new, chroma=store.state().chroma, neighbours=indexed)
         sign(store)
 
 
 def _renew_neighbours(store: Store) -> None:
     """The index of neighbours, longer or anew: only to name it takes a turn as a writer."""
-    state = store.state()
+    state, losses = store.state(), store.record.fact("losses")
     before = Indexed.parse(state.neighbours)
     indexed = approximating.made(store, state.space, state.vectors, before=before)
     if indexed is None:
         return
     with locked(store.path, timeout=_TURN):
         now = store.state()
-        there = (store.path / indexed.file).exists()
-        if there and (now.space, now.vectors, now.neighbours) == (
+        # Slots that were lost hold other vectors now than those that it knows.
+        same = (now.space, now.vectors, now.neighbours, store.record.fact("losses")) == (
             state.space,
             state.vectors,
             state.neighbours,
-        ):
+            losses,
+        )
+        if same and (store.path / indexed.file).exists():
             with store.record.writing() as connection:
                 keep(connection, neighbours=str(indexed))
                 changed(connection)

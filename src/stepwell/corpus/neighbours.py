@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,24 @@ from stepwell.corpus.vectors import Slots
 from stepwell.errors import CorpusError, import_extra
 
 EXTRA = "faiss"
-# Recall of the exact first so many for stored vectors when an index is made. Questions lie farther
-# from passages than passages from each other, so it is more than the .95 that is promised.
-_AIM, _FIRST = 0.98, 1000
-# Twice what is wanted is scored from the vector file: 4 bits alone order too roughly.
-_WIDER, _LEAST = 2, 200
+# Of the exact first so many, what stored vectors must find when an index is made. Questions lie
+# farther from passages than passages from each other, so it is more than the .95 that is promised.
+_MEASURED, _AIM, PROMISED = (10, 100, 1000), 0.98, 0.95
+# So many are named at least, and that many times: 4 bits alone order too roughly.
+_FIRST, _WIDER = 1000, (2, 4, 8)
+_SHARES = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists
+# Lists looked into besides for each that what a search must not name would fill: that may be all
+# that is near, and what is far lies in more lists.
+_FOR_HIDDEN = 4
 _ASKED = 64  # stored vectors asked for to measure recall
+_SLACK = 1e-5  # two float32 sums of the same products differ by less
 _PER_LIST = 50  # vectors of a list that its centre is learnt from
 _PART = 16_384
-_RETRAIN = 4  # times the vectors that centres were learnt from
+RETRAIN = 4  # times the vectors that centres were learnt from
+
+
+# Vectors, and the scores of the stored ones that are nearest to each, best first.
+_Asked: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,13 @@ class Indexed:
     """What the record says of an index.
 
     Attributes:
-        file: Its name in the corpus' folder.
+        file: Its name in the corpus' folder; empty for one that found too little to be used.
         space: Number of the encoder's vectors.
         slots: How many slots it knows, from 0 on.
         trained: How many there were when its lists were made.
         probes: Lists that a search looks into.
-        recall: Measured when its lists were made.
+        wider: How many times as many as are wanted it names.
+        recall: Measured when it was made or extended.
         crc: Of the file.
     """
 
@@ -59,12 +69,19 @@ class Indexed:
     slots: int
     trained: int
     probes: int
+    wider: int
     recall: float
     crc: int
 
     @classmethod
     def parse(cls, text: str) -> Indexed | None:
-        """From the record; None when it is empty."""
+        """From the record; None where there is no index to be used."""
+        tried = cls.tried(text)
+        return tried if tried is not None and tried.file else None
+
+    @classmethod
+    def tried(cls, text: str) -> Indexed | None:
+        """The same, with one that found too little."""
         return cls(**json.loads(text)) if text else None
 
     def __str__(self) -> str:
@@ -82,13 +99,14 @@ class Neighbours:
     Args:
         index: Of faiss.
         probes: Lists that a search looks into.
+        wider: How many times as many as are wanted it names.
         mapped: The file that it looks at, if it does.
     """
 
-    def __init__(self, index: Any, *, probes: int, mapped: Any = None) -> None:
+    def __init__(self, index: Any, *, probes: int, wider: int, mapped: Any = None) -> None:
         self._index = index
         self._mapped = mapped
-        self.probes = probes
+        self.probes, self.wider = probes, wider
 
     @property
     def slots(self) -> int:
@@ -107,19 +125,18 @@ class Neighbours:
         Raises:
             CorpusError: The file is missing, or not what was written.
             MissingExtraError: faiss is not installed.
+            OSError: It cannot be read now, whole or not.
         """
         faiss = import_extra("faiss", extra=EXTRA)
-        try:
-            problem = damage(folder, indexed)
-            data = None if problem else np.memmap(folder / indexed.file, np.uint8, mode="r")
-        except OSError as error:
-            problem, data = str(error), None
-        if data is None:
+        if problem := damage(folder, indexed):
             raise CorpusError(f"the index of neighbours cannot be used: {problem}")
+        data = np.memmap(folder / indexed.file, np.uint8, mode="r")
         if to_extend:
-            return cls(faiss.deserialize_index(np.array(data)), probes=indexed.probes)
-        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
-        return cls(index, probes=indexed.probes, mapped=data)
+            index = faiss.deserialize_index(np.array(data))
+        else:
+            index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
+        mapped = None if to_extend else data
+        return cls(index, probes=indexed.probes, wider=indexed.wider, mapped=mapped)
 
     @classmethod
     def learnt(cls, matrix: NDArray[np.float16]) -> Neighbours:
@@ -128,8 +145,9 @@ class Neighbours:
         count, dimension = matrix.shape
         lists = max(1, min(int(2 * math.sqrt(count)), count // _PER_LIST))
         pairs = dimension // 2 if dimension % 2 == 0 else dimension
+        # "r": the codes are of what a vector has beside the centre of its list.
         index = faiss.index_factory(
-            dimension, f"IVF{lists},PQ{pairs}x4fs", faiss.METRIC_INNER_PRODUCT
+            dimension, f"IVF{lists},PQ{pairs}x4fsr", faiss.METRIC_INNER_PRODUCT
         )
         rng = np.random.default_rng(0)
         sample = np.sort(rng.permutation(count)[: max(_PER_LIST * lists, 20_000)])
@@ -137,55 +155,91 @@ class Neighbours:
         rows = np.resize(_clean(matrix[sample]), (max(len(sample), 1000), dimension))
         with _one_thread():
             index.train(rows)
-        return cls(index, probes=lists)
+        return cls(index, probes=lists, wider=_WIDER[0])
 
-    def extend(self, matrix: NDArray[np.float16]) -> None:
-        """Take up the slots of a vector file that it does not know yet."""
+    def extend(self, matrix: NDArray[np.float16], *, trained: int) -> float:
+        """Know the slots of a vector file that it does not know yet, and how many to name.
+
+        Args:
+            matrix: The vectors.
+            trained: How many there were when the lists were made. Later ones are asked for apart,
+                too: they may be unlike those, and would not show in the mean.
+
+        Returns:
+            Recall of the exact first 10, 100 and 1,000 of stored vectors, the least of them.
+        """
         with _one_thread():
             for start in range(self.slots, len(matrix), _PART):
                 self._index.add(_clean(matrix[start : start + _PART]))
+        return self._calibrated(matrix, trained)
 
-    def calibrate(self, matrix: NDArray[np.float16]) -> float:
-        """Choose how many lists to look into; the recall with that many."""
-        rng = np.random.default_rng(1)
-        queries = _clean(matrix[np.sort(rng.permutation(self.slots)[:_ASKED])])
-        k = min(_FIRST, max(1, self.slots // 10))
-        truth = _nearest(matrix[: self.slots], queries, k)
-        recall = 0.0
-        for share in (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1):
+    def _calibrated(self, matrix: NDArray[np.float16], trained: int) -> float:
+        """Choose how many lists to look into and slots to name, unless what is chosen will do."""
+        asked = _asked(matrix[: self.slots], trained)
+        if trained < self.slots and (recall := self._recall(matrix, asked)) >= _AIM:
+            return recall
+        self.probes = self.lists
+        for self.wider in _WIDER:
+            if self._recall(matrix, asked) >= (1 + _AIM) / 2:
+                break
+        for share in _SHARES:
             self.probes = math.ceil(share * self.lists)
-            found = [self.near(query, k) for query in queries]
-            recall = float(np.mean([np.isin(t, f).mean() for t, f in zip(truth, found)]))
+            recall = self._recall(matrix, asked)
             if recall >= _AIM:
                 break
         return recall
 
+    def _recall(self, matrix: NDArray[np.float16], asked: list[_Asked]) -> float:
+        """The least of any group's mean share of its exact first 10, 100 and 1,000."""
+        shares = [1.0]
+        for queries, best in asked:
+            for k in sorted({min(k, best.shape[1]) for k in _MEASURED}):
+                cuts = best[:, k - 1] - _SLACK
+                found = [_clean(matrix[self.near(query, k)]) @ query for query in queries]
+                # Each finds itself, too. Others with the score of the last are as good.
+                hits = [np.count_nonzero(f >= cut) - 1 for f, cut in zip(found, cuts)]
+                shares.append(float(np.minimum(hits, k).mean()) / k)
+        return min(shares)
+
     def near(
-        self,
-        query: NDArray[np.float32],
-        k: int,
-        *,
-        live: NDArray[np.uint8] | None = None,
-        share: float = 1.0,
+        self, query: NDArray[np.float32], k: int, *, live: NDArray[np.uint8] | None = None
     ) -> Slots:
-        """Slots near a vector, ascending: mostly all of the first k, and about as many others.
+        """Slots near a vector, ascending: nearly all of the first k, and many others.
+
+        There are k at least, where so many may be named.
 
         Args:
             query: (d,) of any length.
             k: How many are wanted.
-            live: One bit for each slot that may be named; None for all.
-            share: How many of the slots that may be, so that fewer are looked for further.
+            live: One bit for each slot that may be named, lowest first; None for all.
         """
+        there = self.slots
+        if live is not None:
+            there = int.from_bytes(live[: self.slots // 8 + 1].tobytes(), "little").bit_count()
+        more = min(1.0, _FOR_HIDDEN * max(0.0, 1 - there / self.slots))
+        names = int(self.wider * max(k, _FIRST) * (1 + more))
+        probes = math.ceil(self.probes * max(1.0, k / _FIRST) + more * self.lists)
+        found = self._named(query, names, probes, live)
+        if len(found) < min(self.wider * k, there) and probes < self.lists:
+            found = self._named(query, names, self.lists, live)
+        return found
+
+    def _named(
+        self,
+        query: NDArray[np.float32],
+        names: int,
+        probes: int,
+        live: NDArray[np.uint8] | None,
+    ) -> Slots:
         faiss = import_extra("faiss", extra=EXTRA)
         length = float(np.linalg.norm(query)) or 1.0
-        probes = math.ceil(self.probes * max(1.0, k / _FIRST) / max(share, 1e-9))
         options: dict[str, Any] = {"nprobe": min(probes, self.lists)}
         if live is not None:
             options["sel"] = faiss.IDSelectorBitmap(live)
         with _one_thread():
             _, found = self._index.search(
                 np.ascontiguousarray(query[None] / length, np.float32),
-                min(max(_WIDER * k, _LEAST), self.slots),
+                min(names, self.slots),
                 params=faiss.SearchParametersIVF(**options),
             )
         return np.sort(found[0][found[0] >= 0])
@@ -206,34 +260,42 @@ class Neighbours:
 
 def outgrown(indexed: Indexed, slots: int) -> bool:
     """Whether the corpus has grown so much that lists should be made anew."""
-    return slots > _RETRAIN * indexed.trained
+    return slots > RETRAIN * indexed.trained
 
 
 def damage(folder: Path, indexed: Indexed) -> str:
-    """Why the file of an index cannot be trusted; empty when it is what was written."""
-    file = folder / indexed.file
-    if not file.exists():
+    """Why the file of an index cannot be trusted; empty when it is what was written.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
+    try:
+        with (folder / indexed.file).open("rb") as data:
+            if not os.fstat(data.fileno()).st_size:
+                return "it was empty"
+            with mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_READ) as all:
+                return "" if zlib.crc32(all) == indexed.crc else "it was damaged"
+    except FileNotFoundError:
         return "it was missing"
-    if not file.stat().st_size:
-        return "it was empty"
-    with file.open("rb") as data, mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_READ) as all:
-        return "" if zlib.crc32(all) == indexed.crc else "it was damaged"
 
 
-def _nearest(
-    matrix: NDArray[np.float16], queries: NDArray[np.float32], k: int
-) -> list[NDArray[np.int64]]:
-    """The exact first k of each query, all of them in one pass over the file."""
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    slots = np.full((len(queries), k), -1, np.int64)
+def _asked(matrix: NDArray[np.float16], trained: int) -> list[_Asked]:
+    """Some of the vectors, and the exact best scores of each, its own left out; so, too, of those
+    from slot `trained` on. One pass over the file."""
+    k = min(_MEASURED[-1], len(matrix) // 10)
+    if not k:
+        return []
+    rng = np.random.default_rng(1)
+    starts = [start for start in (0, trained) if start < len(matrix)]
+    slots = [start + rng.permutation(len(matrix) - start)[:_ASKED] for start in starts]
+    groups = [_clean(matrix[np.sort(each)]) for each in slots]
+    queries = np.concatenate(groups)
+    best = np.full((len(queries), k + 1), -np.inf, np.float32)
     for start in range(0, len(matrix), _PART):
-        rows = _clean(matrix[start : start + _PART])
-        scores = np.concatenate([best, queries @ rows.T], axis=1)
-        these = np.broadcast_to(np.arange(start, start + len(rows)), (len(queries), len(rows)))
-        named = np.concatenate([slots, these], axis=1)
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        best, slots = (np.take_along_axis(each, top, axis=1) for each in (scores, named))
-    return list(slots)
+        scores = np.concatenate([best, queries @ _clean(matrix[start : start + _PART]).T], axis=1)
+        best = -np.partition(-scores, k, axis=1)[:, : k + 1]
+    best = -np.sort(-best, axis=1)[:, 1:]
+    return list(zip(groups, np.split(best, np.cumsum([len(g) for g in groups])[:-1])))
 
 
 def _clean(rows: NDArray[np.float16]) -> NDArray[np.float32]:

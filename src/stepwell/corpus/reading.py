@@ -80,12 +80,10 @@ def by_vector(
     snapshot: Snapshot, query: NDArray[np.float32], k: int, filter: Filter | None
 ) -> Found:
     """The nearest k documents by cosine."""
-    places = snapshot.places()
-    allowed = snapshot.allowed(filter)
-    among = places if allowed is None else places.among(allowed)
+    among = snapshot.among(filter)
     near = _nearby(snapshot, query, among, k)
-    # Too few only when the filter hides what is near: then all that it allows are scored.
-    approximate = near is not None and len(near.rows) >= k
+    # Chroma names too few when the filter hides what is near: then all that it allows are scored.
+    approximate = near is not None and len(near.rows) >= min(k, len(among.rows))
     among = near if near is not None and approximate else among
     at, scores = search_exact(among.matrix, query, among.slots, k)
     return replace(_named(snapshot, among.rows[at], scores), approximate=approximate)
@@ -113,8 +111,7 @@ def _nearby(snapshot: Snapshot, query: NDArray[np.float32], among: Places, k: in
     neighbours = snapshot.neighbours()
     if neighbours is None:
         return None
-    share = len(among.rows) / everything
-    slots = neighbours.near(query, k, live=among.bits, share=share)
+    slots = neighbours.near(query, k, live=among.bits)
     # What was added since the index was made.
     return among.having(np.append(slots, np.arange(neighbours.slots, len(among.matrix))))
 

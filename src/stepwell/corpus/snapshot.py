@@ -85,6 +85,10 @@ class Remembers(Protocol):
         """The rows of a filter in that version."""
         ...
 
+    def among(self, version: int, filter: Filter, find: Callable[[], Places]) -> Places:
+        """The places of a filter in that version."""
+        ...
+
     def placed(self, state: State, find: Callable[[Places | None], Places]) -> Places:
         """The places of a state."""
         ...
@@ -176,6 +180,13 @@ class Snapshot:
                 return matching_rows(connection, filter)
 
         return self._memory.filtered(self.state.version, filter, found)
+
+    def among(self, filter: Filter | None) -> Places:
+        """Which of the documents that a filter allows have vectors, and where."""
+        places, allowed = self.places(), self.allowed(filter)
+        if filter is None or allowed is None:
+            return places
+        return self._memory.among(self.state.version, filter, lambda: places.among(allowed))
 
     def ids_of(self, rows: Rows) -> list[str | None]:
         """The ids of rows, in order; None for one that the record does not hold."""

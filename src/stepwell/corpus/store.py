@@ -6,7 +6,6 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +20,7 @@ from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import every_row
 from stepwell.corpus.neighbours import EXTRA, Indexed, Neighbours, installed
 from stepwell.corpus.places import Places, read_places
+from stepwell.corpus.recent import Recent
 from stepwell.corpus.record import Record, Rows
 from stepwell.corpus.snapshot import Snapshot, State
 from stepwell.corpus.terms import Terms
@@ -31,6 +31,7 @@ from stepwell.filters import Filter
 log = logging.getLogger("stepwell")
 
 _FILTERS = 32  # filters whose rows are remembered
+_AMONG = 4  # filters whose places are: some 16 bytes for each document allowed, and 8 to search
 _RECALLED = 100_000  # ids whose rows are remembered
 
 _PATIENCE = 30.0  # seconds in which a state must last for as long as it takes to look at it
@@ -48,9 +49,11 @@ class Store:
 
     Attributes:
         missed: Called with the store when a search lacks an index of neighbours.
+        spoilt: What the record says of an index of neighbours that was found damaged.
     """
 
     missed: Callable[[Store], object] | None = None
+    spoilt: str = ""
 
     def __init__(self, path: Path, *, read_only: bool = False, exact: bool = False) -> None:
         self.path = path
@@ -63,10 +66,12 @@ class Store:
         self._places: tuple[State, Places] | None = None
         self._file: tuple[int, VectorFile] | None = None
         self._index: ChromaIndex | None = None
-        self._neighbours: tuple[str, Neighbours | None] | None = None
+        self._opening = threading.Lock()  # apart, because an index is read for its checksum
+        self._neighbours: tuple[State, Neighbours | None] | None = None
         self._said = False
         self._looked: tuple[int, Looked] | None = None
-        self._filters: OrderedDict[tuple[int, Filter], Rows] = OrderedDict()
+        self._filters = Recent[tuple[int, Filter], Rows](_FILTERS)
+        self._among = Recent[tuple[int, Filter], Places](_AMONG)
         self._recalled: tuple[int, dict[str, int]] = (-1, {})
 
     def close(self) -> None:
@@ -77,7 +82,8 @@ class Store:
                 self._index.close()
             self._lexical = self._places = self._file = self._index = self._looked = None
             self._neighbours = None
-            self._filters.clear()
+        self._filters.clear()
+        self._among.clear()
 
     # -- states ----------------------------------------------------------------------------
 
@@ -151,17 +157,11 @@ class Store:
 
     def filtered(self, version: int, filter: Filter, find: Callable[[], Rows]) -> Rows:
         """The rows of a filter in that version, found at most once."""
-        key = (version, filter)
-        with self._lock:
-            if key in self._filters:
-                self._filters.move_to_end(key)
-                return self._filters[key]
-        rows = find()
-        with self._lock:
-            self._filters[key] = rows
-            while len(self._filters) > _FILTERS:
-                self._filters.popitem(last=False)
-        return rows
+        return self._filters.get((version, filter), find)
+
+    def among(self, version: int, filter: Filter, find: Callable[[], Places]) -> Places:
+        """The places of a filter in that version, found at most once."""
+        return self._among.get((version, filter), find)
 
     def placed(self, state: State, find: Callable[[Places | None], Places]) -> Places:
         """The places of a state, found from those of an earlier one where documents were added."""
@@ -252,12 +252,19 @@ class Store:
                 f"approximate search: pip install 'stepwell[{EXTRA}]'"
             )
             return None
-        with self._lock:
-            name, found = self._neighbours or (None, None)
-            if new := name != state.neighbours:
+        with self._opening:
+            known = self._neighbours
+            if known is not None and _serves(known[0], state):
+                return known[1]
+            try:
                 found = self._opened(state)
-                self._neighbours = (state.neighbours, found)
-        if new and not state.neighbours and self.missed is not None:
+            except OSError as error:  # it may pass: the next search tries again
+                self._say_once(f"vectors are searched exactly: {error}")
+                return None
+            # A snapshot of old must not drive out what new ones need.
+            if known is None or known[0].version < state.version:
+                self._neighbours = (state, found)
+        if (not state.neighbours or state.neighbours == self.spoilt) and self.missed is not None:
             self.missed(self)
         return found
 
@@ -270,6 +277,7 @@ class Store:
         except CorpusError as error:
             # One that was replaced since this state is gone; the next search has the new one.
             if self.state().neighbours == state.neighbours:
+                self.spoilt = state.neighbours
                 self._say_once(f"vectors are searched exactly: {error}; rebuild the corpus")
             return None
 
@@ -295,6 +303,13 @@ class Store:
         """Map the vector file anew when it is next asked for."""
         with self._lock:
             self._file = self._places = None
+
+
+def _serves(known: State, state: State) -> bool:
+    """Whether the index of one state is right for another: a slot keeps its vector."""
+    return known.space == state.space and (
+        known.neighbours == state.neighbours or known.version > state.version
+    )
 
 
 def _slots(connection: sqlite3.Connection, space: int) -> int:

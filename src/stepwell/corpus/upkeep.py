@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from stepwell.corpus import neighbours
-from stepwell.corpus.approximating import drop_leftovers
+from stepwell.corpus.approximating import drop_leftovers, is_missing
 from stepwell.corpus.lexical import Lexical, LexicalWriter
 from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.placing import Placer
@@ -68,6 +68,8 @@ def catch_up(store: Store, placer: Placer | None, repaired: list[str]) -> None:
         _check_vectors(store, placer, repaired)
         _check_neighbours(store, repaired)
         _drop_leftovers(store)
+    elif is_missing(store):
+        _check_neighbours(store, repaired)
     _mend_lexical(store)
     _place_lost(store, placer)
     _mend_index(store, repaired)
@@ -169,7 +171,8 @@ def _check_vectors(store: Store, placer: Placer | None, repaired: list[str]) -> 
         )
         connection.execute("UPDATE spaces SET slots = min(slots, ?) WHERE space = ?", (held, space))
         # Their slots may come to hold others than the index of neighbours knows.
-        keep(connection, unplaced=1, neighbours="")
+        losses = (fact(connection, "losses") or 0) + 1
+        keep(connection, unplaced=1, neighbours="", losses=losses)
         changed(connection, appended_only=False)
     store.forget_vectors()
     remedy = "are encoded again" if placer else "are gone until it is opened with its encoder"
@@ -192,7 +195,10 @@ def _place_lost(store: Store, placer: Placer | None) -> None:
 def _check_neighbours(store: Store, repaired: list[str]) -> None:
     """Leave an index of neighbours that is damaged: who compacts makes another."""
     indexed = Indexed.parse(store.state().neighbours)
-    problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+    try:
+        problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+    except OSError:  # that may pass, and readers do without it
+        return
     if problem:
         with store.record.writing() as connection:
             keep(connection, neighbours="")
@@ -228,9 +234,11 @@ def _drop_leftovers(store: Store) -> None:
     """Delete folders that a rebuild was killed over."""
     state = store.state()
     used = {store.path / state.lexical, chroma_path(store.path, state.chroma)}
-    if is_held(store.path / COMPACT_LOCK):
+    compacted = is_held(store.path / COMPACT_LOCK)
+    if compacted:
         used.add(store.path / MAKING)
     for folder in (*store.path.glob("lexical[-.]*"), *store.path.glob("chroma-*")):
         if folder not in used:
             shutil.rmtree(folder, ignore_errors=True)
-    drop_leftovers(store)
+    if not compacted:  # who compacts may have one that is not named yet
+        drop_leftovers(store)

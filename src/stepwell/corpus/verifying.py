@@ -75,14 +75,18 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
             problems += found
     finally:
         snapshot.close()
-    return Report(documents, vectors, tuple(problems), searches_of(store, state))
+    snapshot = store.pin()  # an index may have been replaced while all was read
+    try:
+        return Report(documents, vectors, tuple(problems), searches_of(store, snapshot))
+    finally:
+        snapshot.close()
 
 
-def searches_of(store: Store, state: State) -> Searches | None:
+def searches_of(store: Store, snapshot: Snapshot) -> Searches | None:
     """How the vectors are searched in a state; None where there are none."""
+    state, slots = snapshot.state, len(snapshot.matrix)
     if not state.space:
         return None
-    slots = store.slots(state.space)
     if by_chroma(state.vectors):
         return Searches("chroma", slots)
     indexed = Indexed.parse(state.neighbours)
@@ -237,6 +241,20 @@ def _lexical(snapshot: Snapshot, *, busy: bool) -> list[str]:
     return problems
 
 
+def _damaged_neighbours(store: Store) -> str:
+    """Why the present index of neighbours cannot be used; empty where it can, or there is none."""
+    while True:
+        named = store.state().neighbours
+        indexed = Indexed.parse(named)
+        try:
+            problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+        except OSError as error:
+            problem = f"it could not be read ({error})"
+        # One that was replaced meanwhile is gone.
+        if not problem or store.state().neighbours == named:
+            return problem
+
+
 def _vectors(store: Store, snapshot: Snapshot, *, busy: bool) -> tuple[int, list[str]]:
     """How many documents have a vector, and what is wrong with the vectors."""
     with snapshot.reading() as connection:
@@ -246,8 +264,7 @@ def _vectors(store: Store, snapshot: Snapshot, *, busy: bool) -> tuple[int, list
     count, problems = len(snapshot.places().rows), []
     if count < snapshot.state.count:
         problems.append(f"{snapshot.state.count - count} documents have no vector")
-    indexed = Indexed.parse(snapshot.state.neighbours)
-    if indexed is not None and (problem := neighbours.damage(store.path, indexed)):
+    if problem := _damaged_neighbours(store):
         problems.append(f"the index of neighbours cannot be used: {problem}")
     index = store.index(snapshot.state)
     if index is not None and not busy:
