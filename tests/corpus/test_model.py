@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from stepwell import Corpus, Document, InputError
-from stepwell.corpus import export, import_corpus, kinds
+from stepwell.corpus import export, import_corpus, kinds, neighbours
 from tests.corpus.encoders import BagOfWords
 
 RUNS = int(os.environ.get("STEPWELL_MODEL_RUNS", "6"))
@@ -217,12 +217,13 @@ class ModelWithNeighbours(Model):
 
     @rule(word=st.sampled_from(WORDS))
     def ask_for_the_first_two(self, word: str) -> None:
-        """So few that not all are looked at."""
+        """So few that not all are named."""
         query = self.encoder.encode([word])[0]
         found = self.corpus.search_vector(query, 2)
+        assert len(set(found.ids)) == len(found)
         with Corpus.open(self.path, encoder=self.encoder, vectors="exact", read_only=True) as other:
             best = other.search_vector(query, 2)
-        assert found.ids == best.ids
+        # Of texts with the same score the index may name others.
         assert found.scores.tolist() == best.scores.tolist()
 
 
@@ -238,6 +239,11 @@ def test_a_corpus_is_a_dictionary_that_can_be_searched(
         pytest.importorskip("chromadb", reason="the extra chroma is not installed")
     if model is ModelWithNeighbours:
         pytest.importorskip("faiss", reason="the extra faiss is not installed")
+        # So few are named, in several lists, that what is lost shows. Recall of less than ten
+        # vectors is not measured: all lists are looked into.
+        monkeypatch.setattr(neighbours, "_FIRST", 2)
+        monkeypatch.setattr(neighbours, "_PER_LIST", 3)
+        monkeypatch.setattr(neighbours, "_SHARES", (1,))
         monkeypatch.setattr(kinds, "LEAST", 1)  # with the few documents of a run
     run_state_machine_as_test(
         model,

@@ -24,8 +24,8 @@ class Searches:
         vectors: How many the vector file holds, with those of deleted documents that compaction
             has not dropped yet.
         indexed: How many of them an index of neighbours names; the others are searched exactly.
-        recall: Of the exact first 1,000, how many were found for stored vectors when that index
-            was made; None where there is none.
+        recall: Of the exact first 10, 100 and 1,000 of stored vectors, the least share found when
+            that index was made or extended; None where there is none.
     """
 
     how: str
@@ -38,7 +38,8 @@ class Searches:
             return "by Chroma" if self.how == "chroma" else "exactly"
         return (
             f"approximately, {self.indexed} of {self.vectors} by an index of neighbours (recall "
-            f"{self.recall:.3f} of the exact 1,000 when it was made), the rest exactly"
+            f"{self.recall:.3f} of the exact first 10, 100 and 1,000 when it was made), the rest "
+            f"exactly"
         )
 
 
