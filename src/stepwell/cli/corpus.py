@@ -100,8 +100,8 @@ def compact(path: Place, as_json: AsJson = False, debug: Debug = False) -> None:
             return
         typer.echo(f"{path}: {documents} documents, {_mb(before)} before, {_mb(after)} now")
         # The last who closes the record deletes its log.
-        if (log := Path(path) / f"{FILE}-wal").exists():
-            say(f"{_mb(log.stat().st_size)} of it go when who has the corpus open closes it")
+        if kept := _size(Path(path), f"{FILE}-wal"):
+            say(f"{_mb(kept)} of it is a log, which goes when who has the corpus open closes it")
 
 
 @corpus_app.command(name="export")
@@ -202,8 +202,8 @@ def _show(report: Report, path: str, *, as_json: bool) -> None:
         say(f"indexes are made anew with: stepwell corpus rebuild {path}", style="yellow")
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _size(path: Path, names: str = "*") -> int:
+    return sum(file.stat().st_size for file in path.rglob(names) if file.is_file())
 
 
 def _mb(size: int) -> str:
