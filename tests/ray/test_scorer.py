@@ -247,6 +247,12 @@ def test_who_finds_an_application_leaves_it(machines, deployed) -> None:
         copied.score("q", ["a"])
 
 
+def test_a_scale_that_serve_would_ignore_is_refused(machines, deployed) -> None:
+    """A setting of no AutoscalingConfig, which Serve takes without a word, is named."""
+    with pytest.raises(ConfigurationError, match="'min_replica', which"):
+        deployed(Lengths(Path("/dev/null")), app="typo", replicas={"min_replica": 1})
+
+
 def test_a_model_that_no_replica_can_load_is_an_error(machines, deployed) -> None:
     """A deployment that fails says why, is taken down, and never bars its name to others."""
     from ray import serve

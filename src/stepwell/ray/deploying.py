@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import ActorAlreadyExistsError, RayError
+from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
@@ -18,6 +19,7 @@ from stepwell.models.loading import ScorerSpec
 from stepwell.ray.cluster import failed
 from stepwell.ray.replica import Replica
 
+_SCALING = tuple(AutoscalingConfig.model_fields)
 LOOK = 0.1
 """Seconds between two looks at what a deployment is doing."""
 # What failed serves nobody: it is the remains of a program that ended before it took it down.
@@ -53,9 +55,11 @@ def found_or_deployed(
         patience: Seconds for its first replica to be ready.
 
     Raises:
-        ConfigurationError: Another model, or something else, runs under this name.
+        ConfigurationError: Another model, or something else, runs under this name; or Ray Serve
+            does not know how many replicas are wanted.
         RemoteError: It does not become ready.
     """
+    _check_scale(wanted.replicas)
     me = uuid.uuid4().hex
     try:
         _start()
@@ -135,6 +139,16 @@ def _start() -> None:
         except ActorAlreadyExistsError:  # another program was first
             if attempt:
                 raise
+
+
+def _check_scale(replicas: int | Mapping[str, Any]) -> None:
+    """Ray Serve takes a setting that it does not know, and ignores it."""
+    unknown = set() if isinstance(replicas, int) else set(replicas) - set(_SCALING)
+    if unknown:
+        raise ConfigurationError(
+            f"replicas names {', '.join(map(repr, sorted(unknown)))}, which Ray Serve's "
+            f"AutoscalingConfig does not have; it has {', '.join(sorted(_SCALING))}"
+        )
 
 
 def _target(app: str, wanted: Wanted, by: str) -> Any:
