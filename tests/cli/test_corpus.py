@@ -48,7 +48,7 @@ def test_how_vectors_are_searched_is_chosen_and_told(run, tmp_path: Path) -> Non
     with Corpus.open(path, encoder=None) as corpus:
         assert corpus._store.state().vectors == "exact"
     told = run("corpus", "verify", path, "--json").json["searches"]
-    assert told == {"how": "exact", "vectors": 1, "indexed": 0, "recall": None}
+    assert told == {"how": "exact", "vectors": 1, "indexed": 0, "recall": None, "lacking": ""}
     assert "vectors must be 'auto'" in run("corpus", "rebuild", path, "--vectors", "best").err
 
 
@@ -144,8 +144,9 @@ def test_a_rebuild_says_what_approximate_search_lacks(
         corpus.add(Document(str(n), f"word {n}") for n in range(1001))
     monkeypatch.setitem(sys.modules, "faiss", None)
     said = run("corpus", "rebuild", place, "--vectors", "auto:1000")
-    assert said.out.endswith("vectors are searched exactly\n")
-    assert "pip install 'stepwell[faiss]'" in said.err
+    told = "vectors are searched exactly (approximate search needs: pip install 'stepwell[faiss]')"
+    assert told in said.out
+    assert told in run("corpus", "verify", place).out
 
 
 def test_compact_says_what_a_reader_keeps(run, corpus: Path) -> None:

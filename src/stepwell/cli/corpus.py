@@ -22,7 +22,7 @@ from stepwell.cli.terminal import (
 from stepwell.corpus import Corpus, Report, examined, export, import_corpus
 from stepwell.corpus.anywhere import in_milvus
 from stepwell.corpus.exporting import Exported
-from stepwell.corpus.kinds import check_kind, lacks_faiss
+from stepwell.corpus.kinds import check_kind
 from stepwell.corpus.milvus.link import address_of
 from stepwell.corpus.record import FILE
 from stepwell.errors import InputError
@@ -80,8 +80,6 @@ def rebuild(
         typer.echo(f"{path}: the indexes were made anew from {documents} documents")
         if searches is not None:
             typer.echo(f"vectors are searched {searches}")
-            if vectors is not None and lacks_faiss(vectors, searches):
-                say("approximate search needs: pip install 'stepwell[faiss]'", style="yellow")
 
 
 @corpus_app.command()

@@ -26,16 +26,19 @@ class Searches:
         indexed: How many of them an index of neighbours names; the others are searched exactly.
         recall: Of the exact first 10, 100 and 1,000 of stored vectors, the least share found when
             that index was made or extended; None where there is none.
+        lacking: What to install for search to be approximate, as it should be; empty where nothing.
     """
 
     how: str
     vectors: int
     indexed: int = 0
     recall: float | None = None
+    lacking: str = ""
 
     def __str__(self) -> str:
         if self.how != "approximate":
-            return "by Chroma" if self.how == "chroma" else "exactly"
+            needs = f" (approximate search needs: {self.lacking})" if self.lacking else ""
+            return "by Chroma" if self.how == "chroma" else f"exactly{needs}"
         return (
             f"approximately, {self.indexed} of {self.vectors} by an index of neighbours (recall "
             f"{self.recall:.3f} of the exact first 10, 100 and 1,000 when it was made), the rest "
@@ -72,11 +75,11 @@ def by_chroma(vectors: str) -> bool:
     return vectors == "chroma" or vectors.startswith(("http://", "https://"))
 
 
-def lacks_faiss(vectors: str, searches: Searches) -> bool:
-    """Whether search is exact, where it should be approximate, for want of the extra faiss."""
+def lacking(vectors: str, count: int) -> str:
+    """What to install for so many vectors to be searched approximately; empty where nothing."""
     above = crossover(vectors)
-    wanted = above is not None and searches.vectors > above
-    return wanted and searches.how == "exact" and find_spec("faiss") is None
+    wanted = above is not None and count > above
+    return "pip install 'stepwell[faiss]'" if wanted and find_spec("faiss") is None else ""
 
 
 def crossover(vectors: str) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.corpus import neighbours
-from stepwell.corpus.kinds import Searches, by_chroma
+from stepwell.corpus.kinds import Searches, by_chroma, lacking
 from stepwell.corpus.matching import every_row
 from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.record import Rows
@@ -91,7 +91,7 @@ def searches_of(store: Store, snapshot: Snapshot) -> Searches | None:
         return Searches("chroma", slots)
     indexed = Indexed.parse(state.neighbours)
     if indexed is None or store.neighbours(state) is None:
-        return Searches("exact", slots)
+        return Searches("exact", slots, lacking=lacking(state.vectors, slots))
     return Searches("approximate", slots, indexed.slots, indexed.recall)
 
 
