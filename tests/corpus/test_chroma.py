@@ -158,6 +158,25 @@ def test_what_another_process_adds_is_found(tmp_path: Path) -> None:
         assert corpus.verify().problems in ((), ("Chroma lacks 1 rows of the record",))
 
 
+def test_what_another_process_adds_hides_nothing_from_a_filter(tmp_path: Path) -> None:
+    """Rows that Chroma does not know of yet never stand in for nearer ones that a filter allows."""
+    code = (
+        "import sys; from stepwell import Corpus, Document\n"
+        "from tests.corpus.encoders import BagOfWords\n"
+        "with Corpus.open(sys.argv[1], encoder=BagOfWords()) as corpus:\n"
+        "    corpus.add(Document(f'late {n}', 'nothing of it', {'of': 'b'}) for n in range(50))\n"
+    )
+    path = tmp_path / "c"
+    query = BagOfWords().encode(["the wanted words"])[0]
+    with Corpus.open(path, encoder=BagOfWords(), vectors="chroma") as corpus:
+        corpus.add(Document(f"a{n}", f"the wanted words {n}", {"of": "a"}) for n in range(300))
+        corpus.add(Document(f"b{n}", f"some wanted thing {n}", {"of": "b"}) for n in range(300))
+        corpus.search_vector(query, 3)
+        subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True)
+        found = corpus.search_vector(query, 20, filter={"of": "b"}).ids
+        assert len(found) == 20 and all(id.startswith("b") for id in found)
+
+
 def test_a_server_that_is_away_is_named(tmp_path: Path) -> None:
     """The error has the address."""
     with pytest.raises(CorpusError, match=r"127\.0\.0\.1:9.*start it"):

@@ -82,7 +82,6 @@ def by_vector(
     """The nearest k documents by cosine."""
     among = snapshot.among(filter)
     near = _nearby(snapshot, query, among, k)
-    # Chroma names too few when the filter hides what is near: then all that it allows are scored.
     approximate = near is not None and len(near.rows) >= min(k, len(among.rows))
     among = near if near is not None and approximate else among
     at, scores = search_exact(among.matrix, query, among.slots, k)
@@ -122,11 +121,16 @@ def _near(
     snapshot: Snapshot,
     among: Places,
     k: int,
-) -> Places:
-    """What Chroma finds near, and what it may not know of: added or deleted since it was opened."""
+) -> Places | None:
+    """What Chroma finds near, and what it may not know of: added or deleted since it was opened.
+
+    None when the filter hides most of what is near: then all that it allows are scored.
+    """
     rows = snapshot.places().rows
     wide = k * -(-len(rows) // len(among.rows))
     near = index.near(query, wide)
+    if len(among.among(near).rows) < min(k, len(among.rows)):
+        return None
     # Asked for after Chroma has answered: it forgets a row only after the record has.
     unknown = np.union1d(rows[rows > index.seen], snapshot.gone())
     return among.among(np.union1d(near, unknown))
