@@ -61,19 +61,35 @@ FLOORS = ("making documents", "checking them", "the record alone", "the term ind
 PEERS = {"ingest": "Stepwell, words", "ingest_vectors": "Stepwell, vectors"} | {
     name: name.replace("_", "-") for name in ("rank_bm25", "bm25s", "chroma")
 }
-DRAWN = (
-    ("indexing, s", ("ingest/seconds", "ingest_vectors/seconds", "bm25s/seconds")),
+DRAWN: tuple[tuple[str, dict[str, str]], ...] = (
     (
-        "top 1000, median ms",
-        (
-            "words/search/median",
-            "meaning/search/median",
-            "rank_bm25/search/median",
-            "bm25s/search/median",
-            "chroma/search/median",
-        ),
+        "indexing, s",
+        {
+            "ingest/seconds": "words",
+            "ingest_vectors/seconds": "words and vectors",
+            "bm25s/seconds": "bm25s",
+            "chroma/seconds": "Chroma",
+        },
     ),
-    ("memory while searching, MB", ("words/rss", "meaning/rss", "words/anonymous")),
+    (
+        "first 1,000, median ms",
+        {
+            "words/search/median": "words",
+            "meaning/search/median": "vectors",
+            "rank_bm25/search/median": "rank-bm25",
+            "bm25s/search/median": "bm25s",
+            "chroma/search/median": "Chroma",
+        },
+    ),
+    (
+        "memory while searching, MB",
+        {
+            "words/rss": "words",
+            "words/anonymous": "words, without mapped files",
+            "meaning/rss": "vectors",
+            "meaning/anonymous": "vectors, without mapped files",
+        },
+    ),
 )
 
 
@@ -183,11 +199,11 @@ def draw(answers: Answers, sizes: Sequence[int], path: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(DRAWN), figsize=(5 * len(DRAWN), 4))
     for panel, (title, curves) in zip(panels, DRAWN):
-        for where in curves:
+        for where, label in curves.items():
             found = [(size, value(answers.get(str(size), {}), where)) for size in sizes]
             there = [(size, number) for size, number in found if number is not None]
             if there:
-                panel.plot(*zip(*there), marker="o", label=where.replace("/", " "))
+                panel.plot(*zip(*there), marker="o", label=label)
         panel.set(xscale="log", yscale="log", xlabel="documents", title=title)
         panel.legend(fontsize=7)
     figure.tight_layout()
