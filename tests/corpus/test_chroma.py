@@ -174,7 +174,8 @@ def test_what_another_process_adds_hides_nothing_from_a_filter(tmp_path: Path) -
         corpus.search_vector(query, 3)
         subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True)
         found = corpus.search_vector(query, 20, filter={"of": "b"}).ids
-        assert len(found) == 20 and all(id.startswith("b") for id in found)
+        assert len(found) == 20
+        assert all(id.startswith("b") for id in found)
 
 
 def test_a_server_that_is_away_is_named(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_progress_counts_what_is_written(empty: Either) -> None:
     documents = (Document(str(n), "") for n in range(600))
     assert empty.add(documents, progress=lambda n: heard.append((n, len(empty)))) == 600
     assert all(told == held for told, held in heard)
-    assert len(heard) > 2
+    assert len(heard) > 1
     assert heard[-1] == (600, 600)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import os
 import sys
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 STORE = 80 * 2**20
+PRINT = builtins.print
 HERE = Path(__file__).parent
 # Ray's own: pydantic's deprecated arguments, sockets and pipes that it leaves to the collector.
 IGNORED = (
@@ -118,6 +120,7 @@ def end(config: pytest.Config) -> None:
         config.stash[STARTED].end()
         del config.stash[STARTED]
         gc.collect()
+    assert builtins.print is PRINT, "Ray has put its own print in the place of Python's"
 
 
 @pytest.fixture

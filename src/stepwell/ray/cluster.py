@@ -39,6 +39,8 @@ def connect(address: str | None = None) -> ModuleType:
         _reach(named)
     # Ray reports how it is used to its makers unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # And replaces Python's `print` when it draws a bar.
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")
     try:
         ray.init(
             address=address,
