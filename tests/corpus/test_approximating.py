@@ -13,7 +13,8 @@ import pytest
 
 from stepwell import Corpus, Document
 from stepwell.corpus import approximating, compacting, neighbours, verifying
-from stepwell.corpus.neighbours import Indexed, Neighbours
+from stepwell.corpus.index_record import Indexed
+from stepwell.corpus.neighbours import Neighbours
 from stepwell.corpus.places import Places
 from stepwell.corpus.reading import by_vector
 from stepwell.corpus.record import keep

@@ -17,7 +17,7 @@ import pytest
 import stepwell as sw
 from stepwell import ConfigurationError, Corpus, CorpusError, Document
 from stepwell.corpus import approximating, store
-from stepwell.corpus.neighbours import Indexed
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.record import keep
 from stepwell.corpus.writing import changed
 from stepwell.models.protocols import Kind, Vectors

@@ -11,8 +11,9 @@ import logging
 from contextlib import suppress
 from secrets import token_hex
 
+from stepwell.corpus.index_record import RETRAIN, Indexed, outgrown
 from stepwell.corpus.kinds import crossover
-from stepwell.corpus.neighbours import PROMISED, RETRAIN, Indexed, Neighbours, installed, outgrown
+from stepwell.corpus.neighbours import PROMISED, Neighbours, installed
 from stepwell.corpus.store import Store
 from stepwell.errors import CorpusError
 

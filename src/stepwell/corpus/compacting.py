@@ -17,8 +17,8 @@ from pathlib import Path
 import filelock
 
 from stepwell.corpus import approximating, rebuilding
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.lexical import Lexical
-from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.rebuilding import adopt, copy_vectors, new_space, switch
 from stepwell.corpus.record import fact, keep
 from stepwell.corpus.store import Store

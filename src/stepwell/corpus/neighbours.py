@@ -9,14 +9,11 @@ adds those that the index does not know yet. The file of an index is never chang
 
 from __future__ import annotations
 
-import json
 import math
-import mmap
 import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.corpus.index_record import Indexed, damage
 from stepwell.corpus.refusals import disk
 from stepwell.corpus.vectors import Slots
 from stepwell.errors import CorpusError, import_extra
@@ -42,50 +40,8 @@ _ASKED = 64  # stored vectors asked for to measure recall
 _SLACK = 1e-5  # two float32 sums of the same products differ by less
 _PER_LIST = 50  # vectors of a list that its centre is learnt from
 _PART = 16_384
-RETRAIN = 4  # times the vectors that centres were learnt from
-
-
 # Vectors, and the scores of the stored ones that are nearest to each, best first.
 _Asked: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """What the record says of an index.
-
-    Attributes:
-        file: Its name in the corpus' folder; empty for one that found too little to be used.
-        space: Number of the encoder's vectors.
-        slots: How many slots it knows, from 0 on.
-        trained: How many there were when its lists were made.
-        probes: Lists that a search looks into.
-        wider: How many times as many as are wanted it names.
-        recall: Measured when it was made or extended.
-        crc: Of the file.
-    """
-
-    file: str
-    space: int
-    slots: int
-    trained: int
-    probes: int
-    wider: int
-    recall: float
-    crc: int
-
-    @classmethod
-    def parse(cls, text: str) -> Indexed | None:
-        """From the record; None where there is no index to be used."""
-        tried = cls.tried(text)
-        return tried if tried is not None and tried.file else None
-
-    @classmethod
-    def tried(cls, text: str) -> Indexed | None:
-        """The same, with one that found too little."""
-        return cls(**json.loads(text)) if text else None
-
-    def __str__(self) -> str:
-        return json.dumps(asdict(self))
 
 
 def installed() -> bool:
@@ -256,27 +212,6 @@ class Neighbours:
                 os.fsync(out.fileno())
             os.replace(making, folder / file)
         return zlib.crc32(data)
-
-
-def outgrown(indexed: Indexed, slots: int) -> bool:
-    """Whether the corpus has grown so much that lists should be made anew."""
-    return slots > RETRAIN * indexed.trained
-
-
-def damage(folder: Path, indexed: Indexed) -> str:
-    """Why the file of an index cannot be trusted; empty when it is what was written.
-
-    Raises:
-        OSError: It cannot be read now.
-    """
-    try:
-        with (folder / indexed.file).open("rb") as data:
-            if not os.fstat(data.fileno()).st_size:
-                return "it was empty"
-            with mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_READ) as all:
-                return "" if zlib.crc32(all) == indexed.crc else "it was damaged"
-    except FileNotFoundError:
-        return "it was missing"
 
 
 def _asked(matrix: NDArray[np.float16], trained: int) -> list[_Asked]:

@@ -12,9 +12,9 @@ from secrets import token_hex
 import numpy as np
 
 from stepwell.corpus import approximating
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.kinds import by_chroma
 from stepwell.corpus.lexical import Lexical
-from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.record import fact, keep
 from stepwell.corpus.refusals import disk

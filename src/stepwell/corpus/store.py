@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from stepwell.corpus.analyzers import analyzer
 from stepwell.corpus.chroma import ChromaIndex
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.kinds import by_chroma, crossover
 from stepwell.corpus.lexical import Lexical
 from stepwell.corpus.matching import every_row
-from stepwell.corpus.neighbours import EXTRA, Indexed, Neighbours, installed
+from stepwell.corpus.neighbours import EXTRA, Neighbours, installed
 from stepwell.corpus.places import Places, read_places
-from stepwell.corpus.recent import Recent
 from stepwell.corpus.record import Record, Rows
 from stepwell.corpus.snapshot import Snapshot, State
 from stepwell.corpus.terms import Terms
 from stepwell.corpus.vectors import VectorFile
 from stepwell.errors import CorpusError
 from stepwell.filters import Filter
+from stepwell.recent import Recent
 
 log = logging.getLogger("stepwell")
 
@@ -70,8 +71,8 @@ class Store:
         self._neighbours: tuple[State, Neighbours | None] | None = None
         self._said = False
         self._looked: tuple[int, Looked] | None = None
-        self._filters = Recent[tuple[int, Filter], Rows](_FILTERS)
-        self._among = Recent[tuple[int, Filter], Places](_AMONG)
+        self._filters = Recent[Rows](_FILTERS)
+        self._among = Recent[Places](_AMONG)
         self._recalled: tuple[int, dict[str, int]] = (-1, {})
 
     def close(self) -> None:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stepwell.corpus import neighbours
+from stepwell.corpus import index_record
 from stepwell.corpus.approximating import drop_leftovers, is_missing
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.lexical import Lexical, LexicalWriter
-from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.placing import Placer
 from stepwell.corpus.rebuilding import rebuild_index, rebuild_lexical
 from stepwell.corpus.record import fact, keep
@@ -196,7 +196,7 @@ def _check_neighbours(store: Store, repaired: list[str]) -> None:
     """Leave an index of neighbours that is damaged: who compacts makes another."""
     indexed = Indexed.parse(store.state().neighbours)
     try:
-        problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+        problem = index_record.damage(store.path, indexed) if indexed is not None else ""
     except OSError:  # that may pass, and readers do without it
         return
     if problem:

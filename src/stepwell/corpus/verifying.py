@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.corpus import neighbours
+from stepwell.corpus import index_record
+from stepwell.corpus.index_record import Indexed
 from stepwell.corpus.kinds import Searches, by_chroma, lacking
 from stepwell.corpus.matching import every_row
-from stepwell.corpus.neighbours import Indexed
 from stepwell.corpus.record import Rows
 from stepwell.corpus.snapshot import Snapshot, State
 from stepwell.corpus.store import Store
@@ -247,7 +247,7 @@ def _damaged_neighbours(store: Store) -> str:
         named = store.state().neighbours
         indexed = Indexed.parse(named)
         try:
-            problem = neighbours.damage(store.path, indexed) if indexed is not None else ""
+            problem = index_record.damage(store.path, indexed) if indexed is not None else ""
         except OSError as error:
             problem = f"it could not be read ({error})"
         # One that was replaced meanwhile is gone.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from stepwell.errors import ConfigurationError
 from stepwell.models.protocols import Vectors
 from stepwell.models.registry import Handle, ModelKey
 from stepwell.models.texts import load_tokenizer
+from stepwell.recent import Recent
 from stepwell.threads import cores
 
 T = TypeVar("T")
@@ -80,30 +80,6 @@ def side_by_side(work: Callable[[T], R], items: list[T], /) -> Iterator[R]:
     # A pool a call: threads kept between calls would be missing after a fork.
     with ThreadPoolExecutor(threads, thread_name_prefix="stepwell-model") as pool:
         yield from pool.map(work, items)
-
-
-class Recent(Generic[T]):
-    """A thread-safe cache of arrays that forgets the least recently used beyond a size."""
-
-    def __init__(self, limit: int, size: Callable[[T], int]) -> None:
-        self._kept: OrderedDict[Any, T] = OrderedDict()
-        self._limit, self._size, self._bytes = limit, size, 0
-        self._lock = threading.Lock()
-
-    def get(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what is kept under `key`, or make it and keep it."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = make()
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made
-                self._bytes += self._size(made)
-            while self._bytes > self._limit and self._kept:
-                self._bytes -= self._size(self._kept.popitem(last=False)[1])
-        return made
 
 
 class Embedded:
